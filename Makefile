@@ -1,0 +1,32 @@
+# `make demo` and `make test` set everything up by themselves: Python >= 3.11 and a network for the first run.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+.PHONY: setup demo test test-fast lint golden
+
+setup: $(VENV)/.ready
+
+# torch first and by its pin: a loose range would pull gigabytes of another build.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "torch==$(TORCH)"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/megactor weights pull mediapipe-face
+	touch $@
+
+demo: setup
+	$(BIN)/megactor demo --output demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One thread a worker: results do not depend on it, and two workers do not fight over the cores.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
