@@ -1,0 +1,149 @@
+"""The configuration of `megactor animate`."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from megactor_core.config.base import Config
+from megactor_core.config.media import MediaLimits
+from megactor_core.config.model import SIZE_MULTIPLE_PX
+
+Region = Literal["eyes", "mouth"]
+LostFacePolicy = Literal["hold", "interpolate", "skip", "fail"]
+DrivingEnd = Literal["pingpong", "hold", "stop"]
+MaskMode = Literal["paper", "strict", "off"]
+
+
+def _exact_rate(value: object) -> object:
+    """A float such as YAML's 29.97 as its shortest decimal, which is what the user wrote."""
+    text = str(value)
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?|\d{1,9}/[1-9]\d{0,8}", text):
+        raise ValueError(f"{text[:40]!r} is not a rate such as 25, 29.97 or 30000/1001")
+    return text
+
+
+Rate = Annotated[
+    Fraction, BeforeValidator(_exact_rate), Field(gt=0, le=240), PlainSerializer(str, return_type=str)
+]
+
+
+class CropConfig(Config):
+    """Square face crop of the portrait, in multiples of the larger side of the landmarks' box [R]."""
+
+    left: float = Field(1.25, gt=0)
+    right: float = Field(1.25, gt=0)
+    top: float = Field(1.5, gt=0)
+    bottom: float = Field(1.0, gt=0)
+    mode: Literal["face", "square"] = "face"
+    """`square` takes the largest centred square, for portraits that are cropped already."""
+
+
+class BoxConfig(Config):
+    """Eye and mouth patches that are cut from the driving video."""
+
+    shape: Literal["square", "tight"] = "square"
+    """Square about the mean of the points, or the points' own box with a margin [R has both]."""
+    divisor: float = Field(12, gt=2)
+    """Half side of a square patch is the picture's side over this; 12 at inference [R]."""
+    padding: float = Field(0.75, gt=0.5)
+    """Half side of a tight patch in multiples of the points' box [R]."""
+    per: Literal["frame", "clip"] = "frame"
+    """One patch a frame, or the union over the clip as in training [R]; a union grows with the clip."""
+
+
+class WindowConfig(Config):
+    """Windows of frames that the denoiser sees at once."""
+
+    frames: int = Field(16, ge=1)
+    """Frames a window; 16 as in the release's context and EasyAnimate V1's training [R, S]."""
+    shift: int = Field(1, ge=0)
+    """The window grid moves by this many frames every solver step, so that seams average out [R]."""
+
+
+class AmplitudeConfig(Config):
+    """Eq. 4."""
+
+    formula: Literal["centred", "printed"] = "centred"
+    """`printed` shears every frame for alpha other than 1; kept to document the paper's defect."""
+
+
+class AnimateConfig(Config):
+    """A portrait, drivers with a strength each, and how to sample; None means: see the field."""
+
+    reference: Path | None = None
+    """Portrait image."""
+    driving: Path | None = None
+    """Driving video."""
+    audio: Path | None = None
+    """Speech: a sound file, or a video file whose sound is used."""
+    checkpoint: Path | None = None
+    """Checkpoint folder. None: the embedded default."""
+    output: Path | None = None
+    """The mp4. None: outputs/<portrait>-<drivers>.mp4."""
+    overwrite: bool = False
+    """Replace an existing file at `output` that this tool did not write."""
+
+    audio_scale: float = Field(1.0, ge=0, le=10)
+    """Weight of the audio attention's residual, eq. 3."""
+    alpha: float = Field(1.0, ge=0, le=10)
+    """Amplitude of the driving head motion, eq. 4: 0 still, 1 as it is."""
+    regions: tuple[Region, ...] | None = None
+    """Patches that drive. None: eyes with audio, eyes and mouth without."""
+    mask_mode: MaskMode = "paper"
+    """Eq. 2 while the mouth is not driven visually: `paper`, `strict` (every non-eye token) or `off`."""
+
+    steps: int | None = Field(None, ge=1, le=1000)
+    """Solver steps. None: the checkpoint's."""
+    guidance: float | None = Field(None, ge=0, le=100)
+    """Classifier-free guidance. None: the checkpoint's; 1 computes no unconditional rows."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of the noise."""
+    initial_latents: Literal["reference", "noise"] = "reference"
+    """Start from the fully noised reference latent [R] or from pure noise."""
+
+    fps: Rate = Fraction(25)
+    """Frames per second of the output, exact: 25, 29.97 or 30000/1001."""
+    size: int | None = Field(None, ge=SIZE_MULTIPLE_PX, le=2048)
+    """Side of the output in pixels, a multiple of 32. None: the checkpoint's native size."""
+    seconds: float | None = Field(None, gt=0)
+    """Cut the output to at most this length."""
+    driving_end: DrivingEnd = "pingpong"
+    """Driving clip shorter than the output: play it back and forth, hold its last frame, or stop driving."""
+    on_lost_face: LostFacePolicy = "hold"
+    """Driving frame without a face: hold the last one, interpolate, drive nothing, or fail."""
+    face: Literal["largest"] | Annotated[int, Field(ge=0)] = "largest"
+    """Face to use where there are several: the largest, or the N-th by size counted from 0."""
+
+    window: WindowConfig = WindowConfig()
+    window_batch: int = Field(1, ge=1)
+    """Windows denoised at once; memory grows with it, results do not change."""
+    decode_batch: int = Field(4, ge=1)
+    """Frames decoded at once; memory grows with it, results do not change."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on CUDA, else float32. float16 is refused on a CPU."""
+
+    compare: bool = False
+    """Also write <output>.compare.mp4: portrait, driver and result side by side."""
+    contact_sheet: bool = False
+    """Also write <output>.sheet.png: driver, driving patches and result over time."""
+
+    crop: CropConfig = CropConfig()
+    box: BoxConfig = BoxConfig()
+    amplitude: AmplitudeConfig = AmplitudeConfig()
+    limits: MediaLimits = MediaLimits()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.size is not None and self.size % SIZE_MULTIPLE_PX:
+            low = self.size // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX
+            raise ValueError(
+                f"size = {self.size} is not a multiple of {SIZE_MULTIPLE_PX}; use {low} or {low + SIZE_MULTIPLE_PX}"
+            )
+        if self.regions is not None and not self.regions:
+            raise ValueError("regions is empty; leave --driving out to use no visual driver")
+        return self

@@ -1,0 +1,50 @@
+"""The errors a user can meet. Each says what is wrong, where, which two values disagree, and how to mend it.
+
+The core raises them; only the command line turns them into text and exit codes.
+"""
+
+
+class MegActorError(Exception):
+    """Work that failed for a known reason.
+
+    `message` says what and where (with the two values that disagree), `fix` what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(f"{message} {fix}".strip())
+        self.message = message
+        self.fix = fix
+
+
+class UsageError(MegActorError):
+    """Wrong usage, configuration or input: nothing was started, nothing was written."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A recipe, `--set` or option that does not describe a valid configuration."""
+
+
+class MediaError(UsageError):
+    """An image, video or sound file that cannot be used."""
+
+
+class FaceError(UsageError):
+    """A picture or clip without the face that the work needs."""
+
+
+class WeightsError(UsageError):
+    """Weights or a checkpoint that are missing, damaged or of another shape than asked for."""
+
+
+class OutputError(UsageError):
+    """An output path that cannot be written, or that would destroy something."""
+
+
+class Interrupted(MegActorError):
+    """Work stopped by Ctrl-C or a signal; what is needed to resume was kept."""
+
+    exit_code = 130

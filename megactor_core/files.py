@@ -1,0 +1,99 @@
+"""Files that are either complete under their final name or not there at all."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from megactor_core.errors import OutputError
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; when the block ends well it is flushed to disk and renamed.
+
+    The temporary name keeps the suffix, so that libraries that choose a format by suffix work.
+    When the block raises, the temporary file is removed and an earlier `final` stays as it was.
+    Raises OutputError where the folder cannot be made or written.
+    """
+    temporary = temporary_beside(final)
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, final)
+        _flush(final.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(final: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `final`; when the block ends well it is flushed and renamed.
+
+    Raises OutputError if `final` exists, or where its parent cannot be written.
+    """
+    require_absent(final)
+    temporary = temporary_beside(final)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            _flush(path)
+        _flush(temporary)
+        os.rename(temporary, final)
+        _flush(final.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def temporary_beside(final: Path) -> Path:
+    """A hidden temporary path in the folder of `final`, which is made and checked to be writable."""
+    require_writable_folder(final.parent)
+    return final.parent / f".{final.stem}.partial-{os.getpid()}{final.suffix}"
+
+
+def require_absent(folder: Path) -> None:
+    """Refuse to write over a folder; raises OutputError."""
+    if folder.exists():
+        raise OutputError(f"'{folder}' exists already.", fix="Choose another folder, or remove it first.")
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Make `folder` if need be and prove that a file can be written there; raises OutputError."""
+    probe = folder / f".megactor-write-test-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write into the folder '{folder}' ({error.strerror or error}).",
+            fix="Give an --output in a folder that you may write to.",
+        ) from None
+
+
+def write_json(path: Path, value: dict[str, Any] | list[Any]) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file as 64 hex digits, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
