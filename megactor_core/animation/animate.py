@@ -1,0 +1,86 @@
+"""`megactor animate`: a portrait, a driving video and speech become a talking-head video."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from megactor_core.animation.conditions import read_conditions
+from megactor_core.animation.denoise import Sampling, denoise
+from megactor_core.animation.listener import Listener, OnNote, OnProgress
+from megactor_core.animation.output import write_output
+from megactor_core.animation.plan import plan
+from megactor_core.animation.portrait import read_portrait
+from megactor_core.animation.previews import open_previews
+from megactor_core.animation.report import AnimateReport, describe
+from megactor_core.config.animate import AnimateConfig
+from megactor_core.errors import MegActorError
+from megactor_core.models.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
+from megactor_core.models.device import resolve_device, resolve_dtype
+
+
+def animate(
+    config: AnimateConfig, on_progress: OnProgress | None = None, on_note: OnNote | None = None
+) -> AnimateReport:
+    """Animate one portrait.
+
+    `on_progress(phase, done, total)` and `on_note(text)` are called as the work goes on.
+    Raises a UsageError (MediaError, FaceError, WeightsError, ...) for what cannot work. An earlier file at
+    the output stays as it was until the new one is complete.
+    """
+    return _animate(config, _Loader(), Listener.of(on_progress, on_note))
+
+
+def animate_jobs(
+    configs: Sequence[AnimateConfig],
+    *,
+    on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
+    on_done: Callable[[AnimateReport | MegActorError], None] | None = None,
+) -> list[AnimateReport | MegActorError]:
+    """Animate one after the other; a failing job does not stop the rest, a checkpoint is loaded once."""
+    load, listener = _Loader(), Listener.of(on_progress, on_note)
+    results: list[AnimateReport | MegActorError] = []
+    for config in configs:
+        try:
+            results.append(_animate(config, load, listener))
+        except MegActorError as error:
+            results.append(error)
+        if on_done is not None:
+            on_done(results[-1])
+    return results
+
+
+@torch.no_grad()
+def _animate(config: AnimateConfig, load: "_Loader", listener: Listener) -> AnimateReport:
+    start = time.perf_counter()
+    job = plan(config)
+    checkpoint = load(config, listener)
+    size_px = config.size or checkpoint.config.native_px
+    with open_previews(job, size_px=size_px) as previews:
+        portrait = read_portrait(job, size_px=size_px)
+        conditions = read_conditions(job, checkpoint, portrait, previews, listener)
+        latents = denoise(checkpoint.sigma, conditions, Sampling.of(config, checkpoint.config), listener)
+        write_output(job, checkpoint, portrait, conditions, latents, previews, listener)
+    return describe(job, checkpoint, conditions, seconds=time.perf_counter() - start)
+
+
+class _Loader:
+    """Loads the checkpoint that a configuration asks for, and keeps the last one."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[str, torch.device, torch.dtype], Checkpoint] | None = None
+
+    def __call__(self, config: AnimateConfig, listener: Listener) -> Checkpoint:
+        folder = config.checkpoint or default_checkpoint(listener.note)
+        device = resolve_device(config.device)
+        key = (str(folder), device, resolve_dtype(config.dtype, device))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # two large models at once may not fit
+            self._kept = (key, load_checkpoint(folder, device=device, dtype=key[2]))
+            if not self._kept[1].info.trained:
+                listener.note(
+                    f"The checkpoint '{self._kept[1].info.name}' is untrained: "
+                    "the video shows that the tool works, not a talking head."
+                )
+        return self._kept[1]

@@ -1,0 +1,107 @@
+"""Writing the video, and the pictures that help to look at it.
+
+Shape legend:  F frames   C latent channels   H, W latent sides   S side of the picture
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from megactor_core.animation.conditions import Conditions
+from megactor_core.animation.listener import Listener
+from megactor_core.animation.plan import Plan
+from megactor_core.animation.portrait import Portrait
+from megactor_core.animation.previews import Previews
+from megactor_core.animation.report import tags
+from megactor_core.media.image import contact_sheet, side_by_side, write_image
+from megactor_core.media.video_writer import VideoWriter
+from megactor_core.models.autoencoder import Autoencoder
+from megactor_core.models.checkpoint import Checkpoint
+
+SHEET_COLUMNS = 8
+
+
+def write_output(
+    job: Plan,
+    checkpoint: Checkpoint,
+    portrait: Portrait,
+    conditions: Conditions,
+    latents: Tensor,
+    previews: Previews | None,
+    listener: Listener,
+) -> None:
+    """Decode (F, C, H, W) latents and write the video, the comparison and the contact sheet.
+
+    Frames stream from the decoder into the files; each file appears under its name when it is complete.
+    """
+    count, size_px = len(latents), conditions.size_px
+    look = _Look(portrait.picture, previews, conditions.followed)
+    sampled: list[tuple[int, np.ndarray]] = []
+    columns = set(np.linspace(0, count - 1, min(SHEET_COLUMNS, count)).round().astype(int).tolist())
+    common: dict[str, Any] = {
+        "video_fps": job.config.fps,
+        "height": size_px,
+        "sound": job.soundtrack,
+        "tags": tags(job, checkpoint),
+    }
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoWriter(job.outputs.video, width=size_px, **common))
+        compare = None
+        if job.outputs.compare is not None:
+            compare = stack.enter_context(
+                VideoWriter(job.outputs.compare, width=look.tiles * size_px, **common)
+            )
+        frames = decode_frames(checkpoint.autoencoder, latents, batch=job.config.decode_batch)
+        for number, frame in enumerate(frames):
+            video.write(frame)
+            if compare is not None:
+                compare.write(look.side_by_side(number, frame))
+            if number in columns:
+                sampled.append((number, frame))
+            listener.progress("writing", number + 1, count)
+    if job.outputs.sheet is not None:
+        write_image(job.outputs.sheet, look.sheet(sampled, video_fps=job.config.fps))
+
+
+def decode_frames(autoencoder: Autoencoder, latents: Tensor, *, batch: int) -> Iterator[np.ndarray]:
+    """Frames (S, S, 3) uint8 of latents (F, C, H, W), decoded a batch at a time."""
+    weight = next(autoencoder.parameters())
+    for part in latents.split(batch):
+        pictures = (autoencoder.decode(part.to(weight)) * 255).round().to(torch.uint8).cpu()
+        yield from rearrange(pictures, "n c h w -> n h w c").numpy()
+
+
+class _Look:
+    """Portrait and driver beside the result."""
+
+    def __init__(self, portrait: np.ndarray, previews: Previews | None, followed: list[int]) -> None:
+        self._portrait, self._previews, self._followed = portrait, previews, followed
+
+    @property
+    def tiles(self) -> int:
+        return 2 if self._previews is None else 3
+
+    def side_by_side(self, number: int, frame: np.ndarray) -> np.ndarray:
+        """Portrait, driver (where there is one) and result."""
+        driver = [] if self._previews is None else [self._previews.driver(self._followed[number])]
+        return side_by_side([self._portrait, *driver, frame], height=len(frame))
+
+    def sheet(self, sampled: list[tuple[int, np.ndarray]], *, video_fps: Fraction) -> np.ndarray:
+        """Rows portrait, driver, patches, result; columns the sampled times."""
+        rows = {"portrait": [self._portrait for _ in sampled]}
+        if self._previews is not None:
+            followed = [self._followed[number] for number, _ in sampled]
+            rows["driver"] = [self._previews.driver(frame) for frame in followed]
+            rows["patches"] = [self._previews.patches(frame) for frame in followed]
+        rows["result"] = [frame for _, frame in sampled]
+        return contact_sheet(
+            list(rows.values()),
+            row_labels=list(rows),
+            column_labels=[f"{float(number / video_fps):.2f} s" for number, _ in sampled],
+        )

@@ -1,0 +1,107 @@
+"""What was made: the report of a run, and the description beside the video."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from megactor_core.animation.conditions import Conditions
+from megactor_core.animation.plan import Plan
+from megactor_core.files import sha256_of, write_json
+from megactor_core.models.checkpoint import Checkpoint
+from megactor_core.version import megactor_version
+
+TOOL = "megactor"
+
+
+@dataclass(frozen=True, slots=True)
+class AnimateReport:
+    """What was made; `to_json` has the keys of `animate --json`."""
+
+    output: Path
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+    modalities: list[str]
+    audio_scale: float
+    alpha: float
+    seed: int
+    checkpoint: str
+    trained: bool
+    lost_face_frames: int
+    """Driving frames in which no face was found; which ones is in the description."""
+    compute_seconds: float
+    """Wall time of the whole run."""
+    compare: Path | None = None
+    contact_sheet: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; files that were not asked for are left out."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+def describe(job: Plan, checkpoint: Checkpoint, conditions: Conditions, *, seconds: float) -> AnimateReport:
+    """The report of a finished run; also writes FILE.json beside the video."""
+    config, size_px = job.config, conditions.size_px
+    report = AnimateReport(
+        output=job.outputs.video,
+        frames=conditions.frames,
+        fps=float(config.fps),
+        width=size_px,
+        height=size_px,
+        seconds=float(conditions.frames / config.fps),
+        modalities=job.modalities,
+        audio_scale=config.audio_scale,
+        alpha=config.alpha,
+        seed=config.seed,
+        checkpoint=str(checkpoint.folder),
+        trained=checkpoint.info.trained,
+        lost_face_frames=len(conditions.driving.lost_frames),
+        compute_seconds=round(seconds, 3),
+        compare=job.outputs.compare,
+        contact_sheet=job.outputs.sheet,
+    )
+    write_json(job.outputs.description, _description(job, checkpoint, conditions, report))
+    return report
+
+
+def _description(
+    job: Plan, checkpoint: Checkpoint, conditions: Conditions, report: AnimateReport
+) -> dict[str, Any]:
+    inputs = {"reference": job.reference, "driving": job.config.driving, "audio": job.config.audio}
+    return {
+        "tool": f"{TOOL} {megactor_version()}",
+        **report.to_json(),
+        "sha256": sha256_of(report.output),
+        "checkpoint_name": checkpoint.info.name,
+        "checkpoint_sha256": checkpoint.sha256,
+        "inputs": {
+            kind: {"path": str(path), "sha256": sha256_of(path)}
+            for kind, path in inputs.items()
+            if path is not None
+        },
+        "regions": sorted(job.regions),
+        "driving_frames": conditions.driving.frames,
+        "lost_frames": list(conditions.driving.lost_frames),
+        "config": job.config.model_dump(mode="json"),
+    }
+
+
+def tags(job: Plan, checkpoint: Checkpoint) -> dict[str, str]:
+    """What the video says of itself, in its own metadata."""
+    summary = {
+        "tool": f"{TOOL} {megactor_version()}",
+        "synthetic": True,
+        "checkpoint": checkpoint.info.name,
+        "checkpoint_sha256": checkpoint.sha256,
+        "trained": checkpoint.info.trained,
+        "modalities": job.modalities,
+        "audio_scale": job.config.audio_scale,
+        "alpha": job.config.alpha,
+        "seed": job.config.seed,
+        "config": job.config.model_dump(mode="json", exclude={"reference", "driving", "audio", "output"}),
+    }
+    return {"comment": json.dumps(summary, ensure_ascii=False)}
