@@ -21,6 +21,9 @@ TOKEN_STRIDE_PX = PATCH * LATENT_STRIDE_PX
 SIZE_MULTIPLE_PX = 2 * TOKEN_STRIDE_PX
 """Sides are multiples of this, so that the token grid splits into the temporal module's 2 x 2 cells."""
 
+BLOCK_WAVES = 16
+"""Waves in the basis of the `patch` autoencoder, so its most latent channels."""
+
 PresetName = Literal["nano", "tiny", "small", "paper"]
 
 
@@ -102,6 +105,14 @@ class AutoencoderConfig(Config):
     """Latents are multiplied by this [S]."""
     widths: tuple[int, int, int] = (24, 48, 96)
     """Channels of the `patch` autoencoder's three levels."""
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if self.kind == "patch" and self.latent_channels > BLOCK_WAVES:
+            raise ValueError(
+                f"latent_channels = {self.latent_channels} is more than the {BLOCK_WAVES} of `patch`"
+            )
+        return self
 
 
 class DiffusionConfig(Config):

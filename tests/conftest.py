@@ -1,0 +1,35 @@
+"""What every test shares: where the real clips are, which tests can run here, hypothesis without clocks."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Test machines are shared: a deadline would measure the neighbours.
+settings.register_profile("megactor", deadline=None)
+settings.load_profile("megactor")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run; both skips are said in pytest's summary."""
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_items and not _has_cuda():
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    if "MEGACTOR_TEST_DATA" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("real"):
+                item.add_marker(pytest.mark.skip(reason="MEGACTOR_TEST_DATA is not set"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real clips that MEGACTOR_TEST_DATA names."""
+    return Path(os.environ["MEGACTOR_TEST_DATA"])
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

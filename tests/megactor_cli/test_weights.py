@@ -1,0 +1,81 @@
+"""`megactor weights`, on an empty cache and with a tampered one."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from megactor_core import weights as core_weights
+from megactor_core.weights import REGISTRY
+
+
+def test_list_names_licence_and_how_to_get_each(megactor) -> None:
+    result = megactor("weights", "list")
+    assert result.exit_code == 0
+    for entry in REGISTRY.values():
+        assert entry.licence in result.out
+        assert f"megactor weights pull {entry.name}" in result.out
+    rows = json.loads(megactor("weights", "list", "--json").out)["weights"]
+    assert {row["name"] for row in rows} == set(REGISTRY)
+    assert not any(row["found"] for row in rows)
+
+
+def test_verify_of_an_empty_cache_is_no_failure_unless_named(megactor) -> None:
+    assert megactor("weights", "verify").exit_code == 0
+    named = megactor("weights", "verify", "mediapipe-face")
+    assert named.exit_code == 1
+    assert "missing" in named.out
+    assert "megactor weights pull mediapipe-face" in named.err
+
+
+def test_verify_finds_damage(megactor, tmp_path) -> None:
+    entry = REGISTRY["mediapipe-face"]
+    damaged = core_weights.cache_folder() / entry.name / entry.files[0].name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"not it")
+    result = megactor("weights", "verify", "--json")
+    assert result.exit_code == 1
+    states = {Path(file["file"]): file["state"] for file in json.loads(result.out)["files"]}
+    assert states[damaged] == "damaged"
+
+
+def test_unknown_weights_offer_the_known_ones(megactor) -> None:
+    result = megactor("weights", "pull", "whisper-tinny")
+    assert result.exit_code == 2
+    assert "whisper-tiny" in result.err
+
+
+def test_pull_passes_the_path_on_and_tells_the_folder(megactor, monkeypatch, tmp_path) -> None:
+    asked = []
+
+    def pull(name, *, from_path, on_progress):
+        asked.append((name, from_path))
+        on_progress(10, 10)
+        return tmp_path / name
+
+    monkeypatch.setattr("megactor_cli.weights.pull", pull)
+    result = megactor("weights", "pull", "whisper-tiny", "--from", "here", "--json")
+    assert asked == [("whisper-tiny", Path("here"))]
+    assert json.loads(result.out) == {"whisper-tiny": str(tmp_path / "whisper-tiny")}
+    assert "pulling whisper-tiny: 10/10" in result.err
+
+
+def test_init_passes_preset_and_seed_on(megactor, monkeypatch) -> None:
+    module = ModuleType("megactor_core.models.checkpoint")
+    module.init_checkpoint = lambda folder, *, preset, seed: {
+        "checkpoint": folder,
+        "preset": preset,
+        "seed": seed,
+    }
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    result = megactor("weights", "init", "--preset", "nano", "--seed", "3", "there", "--json")
+    assert json.loads(result.out) == {"checkpoint": "there", "preset": "nano", "seed": 3}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["there"], ["--preset", "nano"], ["--preset", "nano", "--seed", "x", "d"]]
+)
+def test_init_needs_a_preset_and_a_folder(megactor, arguments) -> None:
+    assert megactor("weights", "init", *arguments).exit_code == 2
