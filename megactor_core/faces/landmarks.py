@@ -1,0 +1,200 @@
+"""The 68 facial landmarks of a picture, and of one face followed through a clip.
+
+Points are in iBUG-68 order: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67, counted from the
+picture's left (the subject's right). Coordinates are pixels with whole numbers at pixel centres.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from megactor_core.errors import FaceError, MediaError
+from megactor_core.faces.crop import require_rgb_image
+
+if TYPE_CHECKING:
+    from megactor_core.faces.mediapipe import MediaPipeFaces, MeshFace
+
+BackEndName = Literal["mediapipe"]
+FaceChoice = Literal["largest"] | int
+
+POINT_COUNT = 68
+REACH = 0.75
+REACH_PER_LOST_FRAME = 0.1
+MAX_REACH = 3.0
+"""A lost face is taken up again within REACH (growing by the frame, up to MAX_REACH) of its own size from
+where it was last seen; what turns up further away is somebody else (not in the paper)."""
+MAX_REGROWTH = 2.0
+THOROUGH_EVERY = 5
+"""Frames between two searches for small faces while no face is in sight (not in the paper)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face: points (68, 2) float32, score in [0, 1], and the box x0, y0, x1, y1 of the points."""
+
+    points: np.ndarray
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """One face followed through F frames of one size.
+
+    points (F, 68, 2) float32, NaN where the face was lost; found (F,) bool; scores (F,) float32, 0 where
+    lost; faces_in_frame (F,) int64, every face seen in the frame, the followed one included.
+    """
+
+    points: np.ndarray
+    found: np.ndarray
+    scores: np.ndarray
+    faces_in_frame: np.ndarray
+    frame_width: int
+    frame_height: int
+
+
+def detect_faces(image: np.ndarray, *, back_end: BackEndName = "mediapipe") -> list[Face]:
+    """All faces in an (H, W, 3) uint8 RGB picture, largest first; an empty list where there is none.
+
+    Raises MediaError for another kind of array, WeightsError where the back end's weights are missing.
+    """
+    require_rgb_image(image)
+    _, found = _load(back_end).step(image, [], thorough=True)
+    return sorted((_to_face(face) for face in found), key=_area, reverse=True)
+
+
+def detect_landmarks(
+    frames: Iterable[np.ndarray],
+    *,
+    face: FaceChoice = "largest",
+    back_end: BackEndName = "mediapipe",
+    on_frame: Callable[[int], None] | None = None,
+) -> FaceTrack:
+    """Find one face's 68 landmarks in every frame, in one pass and constant memory.
+
+    frames: (H, W, 3) uint8 RGB pictures of one size. face: the largest, or the N-th largest (from 0), in the
+    first frame that shows a face; that face is then followed and never exchanged for another. on_frame is
+    called with the number of frames done. A clip without any face gives a track with `found` all False.
+    Raises FaceError where the first frame with a face has fewer faces than `face` asks for, MediaError for
+    no frames or frames of unequal size, WeightsError where the back end's weights are missing.
+    """
+    rank = 0 if face == "largest" else face
+    if rank < 0:
+        raise FaceError(f"The face to follow is {rank}, but faces are counted from 0 (the largest).")
+    follower = _Follower(_load(back_end), rank=rank)
+    width, height = 0, 0
+    for done, frame in enumerate(frames, start=1):
+        require_rgb_image(frame)
+        if done > 1 and frame.shape[:2] != (height, width):
+            raise _unequal_frames(done - 1, frame, width, height)
+        height, width = frame.shape[:2]
+        follower.advance(frame)
+        if on_frame is not None:
+            on_frame(done)
+    if width == 0:
+        raise MediaError("There are no frames to look for a face in.")
+    return follower.to_track(frame_width=width, frame_height=height)
+
+
+class _Follower:
+    """Keeps the chosen face apart from the others that share the picture."""
+
+    def __init__(self, networks: "MediaPipeFaces", *, rank: int) -> None:
+        self._networks = networks
+        self._rank = rank
+        self._target: MeshFace | None = None
+        self._lost_frames = 0
+        self._others: list[MeshFace] = []
+        self._points: list[np.ndarray] = []
+        self._scores: list[float] = []
+        self._counts: list[int] = []
+
+    def advance(self, frame: np.ndarray) -> None:
+        """Look at the next frame."""
+        following = [self._target] if self._target is not None and self._lost_frames == 0 else []
+        thorough = len(self._counts) % THOROUGH_EVERY == 0
+        moved, new = self._networks.step(frame, [*following, *self._others], thorough=thorough)
+        now = moved[0] if following else None
+        self._others = [face for face in moved[len(following) :] if face is not None]
+        if now is None and new:
+            now = self._choose(new) if self._target is None else self._recognise(new)
+        self._others += [face for face in new if face is not now]
+        self._record(now)
+
+    def to_track(self, *, frame_width: int, frame_height: int) -> FaceTrack:
+        points = np.stack(self._points).astype(np.float32)
+        return FaceTrack(
+            points=points,
+            found=np.asarray(np.isfinite(points).all(axis=(1, 2))),
+            scores=np.array(self._scores, dtype=np.float32),
+            faces_in_frame=np.array(self._counts, dtype=np.int64),
+            frame_width=frame_width,
+            frame_height=frame_height,
+        )
+
+    def _choose(self, new: "list[MeshFace]") -> "MeshFace":
+        if self._rank >= len(new):
+            raise FaceError(
+                f"Face {self._rank} was asked for (counted from 0), but frame {len(self._points)}, the first "
+                f"with a face, shows {len(new)}.",
+                fix=f"Ask for `largest`, or for 0 to {len(new) - 1}.",
+            )
+        return sorted(new, key=lambda face: _area(_to_face(face)), reverse=True)[self._rank]
+
+    def _recognise(self, new: "list[MeshFace]") -> "MeshFace | None":
+        """The new face that can be the lost one: near enough, and of about its size."""
+        assert self._target is not None
+        last = self._target.mesh
+        reach = min(REACH + REACH_PER_LOST_FRAME * self._lost_frames, MAX_REACH) * _extent(last)
+        near = [face for face in new if _distance(face.mesh, last) <= reach and _like_size(face.mesh, last)]
+        return min(near, key=lambda face: _distance(face.mesh, last), default=None)
+
+    def _record(self, now: "MeshFace | None") -> None:
+        if now is None:
+            self._lost_frames += 1
+            self._points.append(np.full((POINT_COUNT, 2), np.nan, dtype=np.float32))
+        else:
+            self._target, self._lost_frames = now, 0
+            self._points.append(now.points)
+        self._scores.append(0.0 if now is None else now.score)
+        self._counts.append(len(self._others) + (now is not None))
+
+
+def _load(back_end: BackEndName) -> "MediaPipeFaces":
+    from megactor_core.faces import mediapipe
+
+    match back_end:
+        case "mediapipe":
+            return mediapipe.back_end()
+
+
+def _to_face(face: "MeshFace") -> Face:
+    points = face.points
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return Face(points=points, score=face.score, box=(float(x0), float(y0), float(x1), float(y1)))
+
+
+def _area(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def _extent(mesh: np.ndarray) -> float:
+    return float(np.ptp(mesh, axis=0).max())
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
+
+
+def _like_size(a: np.ndarray, b: np.ndarray) -> bool:
+    return 1 / MAX_REGROWTH <= _extent(a) / max(_extent(b), 1e-6) <= MAX_REGROWTH
+
+
+def _unequal_frames(index: int, frame: np.ndarray, width: int, height: int) -> MediaError:
+    return MediaError(
+        f"Frame {index} is {frame.shape[1]}x{frame.shape[0]}, but the frames before it are {width}x{height}.",
+        fix="Give frames of one size.",
+    )
