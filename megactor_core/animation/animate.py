@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from megactor_core import weights
 from megactor_core.animation.conditions import read_conditions
 from megactor_core.animation.denoise import Sampling, denoise
 from megactor_core.animation.listener import Listener, OnNote, OnProgress
@@ -55,6 +56,7 @@ def animate_jobs(
 def _animate(config: AnimateConfig, load: "_Loader", listener: Listener) -> AnimateReport:
     start = time.perf_counter()
     job = plan(config)
+    weights.pull("mediapipe-face", on_progress=listener.phase("getting the face models"))  # on first use
     checkpoint = load(config, listener)
     size_px = config.size or checkpoint.config.native_px
     with open_previews(job, size_px=size_px) as previews:

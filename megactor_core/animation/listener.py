@@ -23,6 +23,10 @@ class Listener:
     progress: OnProgress = _no_progress
     note: OnNote = _no_note
 
+    def phase(self, name: str) -> Callable[[int, int], None]:
+        """The progress callback of one phase: called with (done, total)."""
+        return lambda done, total: self.progress(name, done, total)
+
     @staticmethod
     def of(on_progress: OnProgress | None, on_note: OnNote | None) -> "Listener":
         return Listener(progress=on_progress or _no_progress, note=on_note or _no_note)

@@ -76,4 +76,5 @@ def _crop_about(points: np.ndarray, *, width: int, height: int, config: CropConf
 
 def _centred_square(width: int, height: int) -> SquareCrop:
     side = min(width, height)
-    return SquareCrop(x=(width - side) / 2, y=(height - side) / 2, side=side)
+    # Whole numbers are pixel centres: a picture's own edge is at -0.5.
+    return SquareCrop(x=(width - side) / 2 - 0.5, y=(height - side) / 2 - 0.5, side=side)
