@@ -115,7 +115,8 @@ class AnimateConfig(Config):
     on_lost_face: LostFacePolicy = "hold"
     """Driving frame without a face: hold the last one, interpolate, drive nothing, or fail."""
     face: Literal["largest"] | Annotated[int, Field(ge=0)] = "largest"
-    """Face to use where there are several: the largest, or the N-th by size counted from 0."""
+    """Face to use where there are several: the largest, or the N-th by size counted from 0.
+    It applies to each input that shows several."""
 
     window: WindowConfig = WindowConfig()
     window_batch: int = Field(1, ge=1)

@@ -53,7 +53,7 @@ class AudioConfig(Config):
     whisper: str = "whisper-tiny"
     """Registry name or folder of the Whisper encoder; tiny fits the paper's 1.4 B count [R]."""
     width: int = Field(384, ge=1)
-    """Width of an audio token, the key/value input width of the attention ("different hidden dimension" [P])."""
+    """Width of an audio token, the attention's key/value input ("different hidden dimension" [P])."""
     tokens: int = Field(50, ge=1)
     """Audio tokens a frame: 10 time steps x 5 states for Whisper [R]; free for `log-mel`."""
     inner_width: int | None = Field(None, ge=1)

@@ -77,8 +77,9 @@ def detect_landmarks(
     frames: (H, W, 3) uint8 RGB pictures of one size. face: the largest, or the N-th largest (from 0), in the
     first frame that shows a face; that face is then followed and never exchanged for another. on_frame is
     called with the number of frames done. A clip without any face gives a track with `found` all False.
-    Raises FaceError where the first frame with a face has fewer faces than `face` asks for, MediaError for
-    no frames or frames of unequal size, WeightsError where the back end's weights are missing.
+    A first frame with a single face needs no choice.
+    Raises FaceError where that frame shows several faces but fewer than `face` asks for, MediaError for no
+    frames or frames of unequal size, WeightsError where the back end's weights are missing.
     """
     rank = 0 if face == "largest" else face
     if rank < 0:
@@ -135,6 +136,8 @@ class _Follower:
         )
 
     def _choose(self, new: "list[MeshFace]") -> "MeshFace":
+        if len(new) == 1:  # nothing to choose from: the choice may be meant for another picture
+            return new[0]
         if self._rank >= len(new):
             raise FaceError(
                 f"Face {self._rank} was asked for (counted from 0), but frame {len(self._points)}, the first "

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from megactor_core.config.model import ModelConfig
 from megactor_core.models.layers import NORM_EPS, Attention
+from megactor_core.models.pretrained import load_pretrained
 
 AUDIO_HZ = 16_000  # Whisper
 MEL_BANDS = 80  # Whisper
@@ -102,11 +103,10 @@ class WhisperEncoder(nn.Module):
 
     @staticmethod
     def load(folder: Path, *, edges: Literal["clamp", "zeros"]) -> "WhisperEncoder":
-        """Read a Whisper model (config.json, model.safetensors) from a folder; nothing is fetched."""
+        """Read a Whisper model (config.json, model.safetensors) from a folder; raises WeightsError."""
         from transformers import WhisperModel
 
-        model = WhisperModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        return WhisperEncoder(model.encoder, edges=edges)
+        return WhisperEncoder(load_pretrained(WhisperModel, folder).encoder, edges=edges)
 
     def track(self, sound: np.ndarray, *, video_fps: Fraction, frames: int) -> AudioTrack:
         """Encode mono 16 kHz sound (n,) once for a clip of F frames."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from megactor_core.config.model import LATENT_STRIDE_PX, AutoencoderConfig
+from megactor_core.models.pretrained import load_pretrained
 
 
 class Autoencoder(nn.Module):
@@ -42,10 +43,10 @@ class Autoencoder(nn.Module):
 
 
 def load_kl(folder: Path) -> nn.Module:
-    """Read an AutoencoderKL (config.json, safetensors) from a folder; nothing is fetched."""
+    """Read an AutoencoderKL (config.json, safetensors) from a folder; raises WeightsError."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return load_pretrained(AutoencoderKL, folder)
 
 
 class PatchAutoencoder(nn.Module):

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from megactor_core import weights
 from megactor_core.config.base import Config
-from megactor_core.config.model import ModelConfig
+from megactor_core.config.model import LATENT_STRIDE_PX, ModelConfig
 from megactor_core.errors import ConfigError, OutputError, WeightsError
 from megactor_core.files import atomic_folder, require_absent, sha256_of, write_json
-from megactor_core.models.audio import AudioEncoder, LogMelEncoder, WhisperEncoder
+from megactor_core.models.audio import WHISPER_STATES, AudioEncoder, LogMelEncoder, WhisperEncoder
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder, load_kl
 from megactor_core.models.sigma import Sigma
 
@@ -199,7 +199,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"'{path.parent}' is not a checkpoint: it holds no {path.name}.",
             fix="Name a folder that `megactor weights init` or `megactor train` wrote.",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"Cannot read {path}: {error}.", fix="Copy the checkpoint again.") from None
     if not isinstance(values, dict):
         raise WeightsError(f"{path} holds a {type(values).__name__}, not a mapping.", fix="Copy it again.")
@@ -209,8 +209,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _verify(folder: Path) -> str:
     """Compare every file with the manifest; the manifest's own hash names the checkpoint."""
     manifest = _read_json(folder / MANIFEST)
-    for name in (SIGMA, CONFIG):
-        if name not in manifest:
+    for name in (SIGMA, CONFIG, AUTOENCODER, AUDIO_ENCODER):
+        if name not in manifest and (folder / name).exists():
             raise WeightsError(f"{folder / MANIFEST} does not list {name}.", fix="Copy the checkpoint again.")
     for name, expected in manifest.items():
         path = folder / name
@@ -242,6 +242,11 @@ def _fill(make: Callable[[Any], M], config: Any, path: Path) -> M:
                 f"its config.json asks for {wanted.get(name, 'no such tensor')}.",
                 fix="The weights and config.json are not of one model; copy the checkpoint again.",
             )
+    for name, value in tensors.items():
+        if not value.is_floating_point():
+            raise WeightsError(
+                f"{path}: '{name}' is {value.dtype}, not floating point.", fix="Copy it again."
+            )
     module.load_state_dict(tensors, assign=True)
     return module
 
@@ -258,14 +263,31 @@ def _load_autoencoder(config: ModelConfig, folder: Path) -> Autoencoder:
     if settings.kind == "patch":
         network: nn.Module = _fill(PatchAutoencoder, settings, folder / AUTOENCODER)
     else:
-        network = load_kl(_public_folder(settings.name, folder))
+        source = _public_folder(settings.name, folder)
+        network = load_kl(source)
+        shape: Any = network.config
+        _require_fit(source, "latent channels", shape.latent_channels, settings.latent_channels)
+        _require_fit(source, "a stride of", 2 ** (len(shape.block_out_channels) - 1), LATENT_STRIDE_PX)
     return Autoencoder(network, scaling_factor=settings.scaling_factor)
 
 
 def _load_audio_encoder(config: ModelConfig, folder: Path) -> AudioEncoder:
     if config.audio.encoder == "log-mel":
         return _fill(LogMelEncoder, config, folder / AUDIO_ENCODER).eval()
-    return WhisperEncoder.load(_public_folder(config.audio.whisper, folder), edges=config.audio.edges)
+    source = _public_folder(config.audio.whisper, folder)
+    encoder = WhisperEncoder.load(source, edges=config.audio.edges)
+    shape: Any = encoder.encoder.config
+    _require_fit(source, "audio width", shape.d_model, config.audio.width)
+    _require_fit(source, "encoder states", shape.encoder_layers + 1, WHISPER_STATES)
+    return encoder
+
+
+def _require_fit(folder: Path, what: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise WeightsError(
+            f"The network in '{folder}' is of another size: {what} {found}, the checkpoint needs {wanted}.",
+            fix="Name the network in config.json that the checkpoint was made with.",
+        )
 
 
 def _public_folder(name: str, checkpoint: Path) -> Path:

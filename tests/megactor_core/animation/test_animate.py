@@ -22,7 +22,9 @@ from megactor_core.media.video_writer import VideoWriter
 def run(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> Any:
     """Animate with some of V, A and further settings."""
 
-    def run(*, name: str = "out.mp4", visual: bool = False, audio: bool = False, **settings: Any) -> AnimateReport:
+    def run(
+        *, name: str = "out.mp4", visual: bool = False, audio: bool = False, **settings: Any
+    ) -> AnimateReport:
         return animate(
             AnimateConfig(
                 reference=media / "portrait.png",
@@ -55,7 +57,9 @@ def sound_seconds(path: Path) -> float:
         ({"visual": True, "audio": True}, 30, ["visual", "audio"]),
     ],
 )
-def test_length_size_and_sound(run: Any, drivers: dict[str, bool], frames: int, modalities: list[str]) -> None:
+def test_length_size_and_sound(
+    run: Any, drivers: dict[str, bool], frames: int, modalities: list[str]
+) -> None:
     report = run(**drivers)
     assert report.modalities == modalities
     assert report.frames == frames
@@ -118,7 +122,9 @@ def test_alpha_one_and_zero_audio_scale_are_exact(run: Any, media: Path, tmp_pat
     """audio_scale 0 does not look at the sound; alpha 1 warps by the alignment alone."""
     soundfile.write(tmp_path / "other.wav", np.random.default_rng(0).normal(0, 0.1, 19_200), 16_000)
     silent = run(name="a.mp4", audio=True, visual=True, audio_scale=0.0)
-    config = AnimateConfig(**{**config_of(silent), "audio": tmp_path / "other.wav", "output": tmp_path / "b.mp4"})
+    config = AnimateConfig(
+        **{**config_of(silent), "audio": tmp_path / "other.wav", "output": tmp_path / "b.mp4"}
+    )
     assert np.array_equal(frames_of(silent), frames_of(animate(config)))
 
 
@@ -210,7 +216,10 @@ def test_output_that_is_an_input_is_refused(media: Path, speaking_checkpoint: Pa
         with pytest.raises(OutputError, match="input"):
             animate(
                 AnimateConfig(
-                    reference=media / "portrait.png", driving=driver, checkpoint=speaking_checkpoint, output=output
+                    reference=media / "portrait.png",
+                    driving=driver,
+                    checkpoint=speaking_checkpoint,
+                    output=output,
                 )
             )
     assert driver.read_bytes() == (media / "driver.mp4").read_bytes()

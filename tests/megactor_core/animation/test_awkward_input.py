@@ -170,11 +170,15 @@ def test_square_crop_needs_no_face_for_sound(attempt: Attempt, media: Path, tmp_
     assert outcome.code == 0
 
 
-def test_face_number_that_is_not_there(attempt: Attempt, media: Path, face_frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_face_number_that_is_not_there(
+    attempt: Attempt, media: Path, face_frames: list[np.ndarray], tmp_path: Path
+) -> None:
     write_image(tmp_path / "two.png", np.concatenate([face_frames[0], face_frames[5]], axis=1))
     outcome = attempt(reference=tmp_path / "two.png", audio=media / "speech.wav", extra=("--face", "7"))
     assert_refused(outcome, "7", "two.png")
-    assert attempt(reference=tmp_path / "two.png", audio=media / "speech.wav", extra=("--face", "1")).code == 0
+    assert (
+        attempt(reference=tmp_path / "two.png", audio=media / "speech.wav", extra=("--face", "1")).code == 0
+    )
 
 
 # Sounds
@@ -241,7 +245,9 @@ def test_names_that_look_like_something_else(
     attempt: Attempt, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for number, name in enumerate(["-rf.mp4", "http:x.mp4", "名 前 é.mp4", "a;b$(c)`d`.mp4", "%d.mp4", "concat:a|b"]):
+    for number, name in enumerate(
+        ["-rf.mp4", "http:x.mp4", "名 前 é.mp4", "a;b$(c)`d`.mp4", "%d.mp4", "concat:a|b"]
+    ):
         Path(name).write_bytes((media / "driver.mp4").read_bytes())
         outcome = attempt(driving=Path(name), output=tmp_path / "o" / f"{number} ü.mp4")
         assert outcome.code == 0, (name, outcome)

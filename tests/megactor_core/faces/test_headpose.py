@@ -34,7 +34,12 @@ def pose(points: np.ndarray) -> np.ndarray:
 
 @settings(deadline=None)
 @given(
-    yaw=degrees, pitch=degrees, roll=degrees, x=st.floats(-15, 15), y=st.floats(-10, 10), z=st.floats(35, 1000)
+    yaw=degrees,
+    pitch=degrees,
+    roll=degrees,
+    x=st.floats(-15, 15),
+    y=st.floats(-10, 10),
+    z=st.floats(35, 1000),
 )
 def test_known_angles_are_recovered(
     yaw: float, pitch: float, roll: float, x: float, y: float, z: float

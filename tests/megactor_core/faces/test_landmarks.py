@@ -199,6 +199,11 @@ def test_frames_are_consumed_one_by_one(talking_man: list[np.ndarray]) -> None:
     assert done == [1, 2, 3, 4, 5]
 
 
+def test_a_single_face_needs_no_choice(talking_man: list[np.ndarray]) -> None:
+    chosen = detect_landmarks(talking_man[:3], face=1)
+    assert np.array_equal(chosen.points, detect_landmarks(talking_man[:3]).points)
+
+
 def test_wrong_input_is_one_error(talking_man: list[np.ndarray]) -> None:
     frame = talking_man[0]
     with pytest.raises(MediaError, match="no frames"):
@@ -207,8 +212,8 @@ def test_wrong_input_is_one_error(talking_man: list[np.ndarray]) -> None:
         detect_landmarks([frame, frame[:, :100]])
     with pytest.raises(MediaError, match="uint8"):
         detect_faces(frame.astype(np.float32))
-    with pytest.raises(FaceError, match=r"Face 3 was asked for .* shows 1"):
-        detect_landmarks([frame], face=3)
+    with pytest.raises(FaceError, match=r"Face 3 was asked for .* shows 2"):
+        detect_landmarks([np.concatenate([frame, frame], axis=1)], face=3)
     with pytest.raises(FaceError, match="counted from 0"):
         detect_landmarks([frame], face=-1)
 
