@@ -143,7 +143,8 @@ class AnimateConfig(Config):
         if self.size is not None and self.size % SIZE_MULTIPLE_PX:
             low = self.size // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX
             raise ValueError(
-                f"size = {self.size} is not a multiple of {SIZE_MULTIPLE_PX}; use {low} or {low + SIZE_MULTIPLE_PX}"
+                f"size = {self.size} is not a multiple of {SIZE_MULTIPLE_PX}; "
+                f"use {low} or {low + SIZE_MULTIPLE_PX}"
             )
         if self.regions is not None and not self.regions:
             raise ValueError("regions is empty; leave --driving out to use no visual driver")

@@ -23,9 +23,10 @@ from megactor_core.media.container import file_url
 Quality = Literal["high", "lossless"]
 
 # Constant rate factor 17 counts as visually lossless (FFmpeg's H.264 guide); its default is 23. `lossless`
-# keeps every RGB value, for evaluation, in a profile of H.264 that browsers do not play.
+# keeps every RGB value, for evaluation, in a profile of H.264 that browsers do not play. Without `mbtree=0`
+# the bytes depend on what memory held before, where the width is no multiple of 128 (x264 of PyAV 18.1).
 _ENCODERS: Final[dict[Quality, tuple[str, str, dict[str, str]]]] = {
-    "high": ("libx264", "yuv420p", {"crf": "17", "preset": "medium"}),
+    "high": ("libx264", "yuv420p", {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}),
     "lossless": ("libx264rgb", "rgb24", {"qp": "0", "preset": "veryfast"}),
 }
 

@@ -1,6 +1,7 @@
 """Length of the output and the driving frame of each output frame."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,4 +37,4 @@ def test_the_clip_plays_as_it_is_first(frames: int, available: int, end: str) ->
     assert followed[:available] == list(range(min(frames, available)))
     assert all(NOTHING <= k < available for k in followed)
     if end == "pingpong":
-        assert all(abs(a - b) <= 1 for a, b in zip(followed, followed[1:], strict=False))
+        assert all(abs(a - b) <= 1 for a, b in pairwise(followed))

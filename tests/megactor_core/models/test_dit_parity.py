@@ -107,7 +107,7 @@ def test_parity_without_audio(pair: tuple[Denoiser, PixArtTransformer2DModel, Mo
 
 @torch.no_grad()
 def test_parity_in_bfloat16(pair: tuple[Denoiser, PixArtTransformer2DModel, ModelConfig]) -> None:
-    denoiser, oracle, config = pair
+    denoiser, _, config = pair
     latents, motion, audio, t = inputs(config)
     full = denoiser(latents, t, motion=motion, audio=audio)
     half = denoiser.bfloat16()(latents.bfloat16(), t, motion=motion.bfloat16(), audio=audio.bfloat16())
