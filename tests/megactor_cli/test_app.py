@@ -99,8 +99,10 @@ def test_a_closed_pipe_is_silent() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+# A shell starts background jobs with Ctrl-C ignored, and children inherit it: the handler is set here.
 WAITING = """
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import megactor_cli.app as app
 fake = types.ModuleType("megactor_core.animation.animate")
 def animate(config, on_progress, on_note):
@@ -121,11 +123,15 @@ app.main()
     [(signal.SIGINT, 130, "Error: Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
 )
 def test_a_signal_unwinds_and_gives_its_exit_code(stop, exit_code, message) -> None:
-    process = subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert process.stderr.readline() == "started\n"
-    time.sleep(0.1)
-    process.send_signal(stop)
-    _, err = process.communicate(timeout=30)
+    command = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "started\n"
+        time.sleep(0.1)
+        process.send_signal(stop)
+        try:
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == exit_code
     assert sorted(err.splitlines()) == sorted(["cleaned up", message])
