@@ -69,6 +69,7 @@ def animate(
     device: Annotated[Text, _of("device", _SAMPLING, "NAME")] = None,
     dtype: Annotated[Text, _of("dtype", _SAMPLING, "TYPE")] = None,
     output: Annotated[Path | None, _of("output", _OUT, "FILE")] = None,
+    resume: Annotated[bool | None, _switch("resume", _OUT)] = None,
     overwrite: Annotated[bool | None, _switch("overwrite", _OUT)] = None,
     compare: Annotated[bool | None, _switch("compare", _OUT)] = None,
     contact_sheet: Annotated[bool | None, _switch("contact_sheet", _OUT)] = None,

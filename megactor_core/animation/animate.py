@@ -14,6 +14,7 @@ from megactor_core.animation.plan import plan
 from megactor_core.animation.portrait import read_portrait
 from megactor_core.animation.previews import open_previews
 from megactor_core.animation.report import AnimateReport, describe
+from megactor_core.animation.resume import finished, kept_when_interrupted, open_run
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.errors import MegActorError
 from megactor_core.models.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
@@ -56,15 +57,20 @@ def animate_jobs(
 def _animate(config: AnimateConfig, load: "_Loader", listener: Listener) -> AnimateReport:
     start = time.perf_counter()
     job = plan(config)
+    if report := finished(job):
+        listener.note(f"'{report.output}' is finished already.")
+        return report
     weights.pull("mediapipe-face", on_progress=listener.phase("getting the face models"))  # on first use
     checkpoint = load(config, listener)
     size_px = config.size or checkpoint.config.native_px
-    with open_previews(job, size_px=size_px) as previews:
-        portrait = read_portrait(job, size_px=size_px)
-        conditions = read_conditions(job, checkpoint, portrait, previews, listener)
-        latents = denoise(checkpoint.sigma, conditions, Sampling.of(config, checkpoint.config), listener)
+    portrait = read_portrait(job, size_px=size_px)
+    with kept_when_interrupted(open_run(job, checkpoint)) as folder:
+        previews = open_previews(job, folder, size_px=size_px)
+        conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
+        sampling = Sampling.of(config, checkpoint.config)
+        latents = denoise(checkpoint.sigma, conditions, sampling, folder, listener)
         write_output(job, checkpoint, portrait, conditions, latents, previews, listener)
-    return describe(job, checkpoint, conditions, seconds=time.perf_counter() - start)
+        return describe(job, checkpoint, conditions, seconds=time.perf_counter() - start)
 
 
 class _Loader:

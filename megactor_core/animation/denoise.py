@@ -1,23 +1,32 @@
-"""Denoising a clip of any length in windows that shift from step to step.
+"""Denoising a clip of any length in windows, from file to file.
+
+A step reads the latents of the step before and writes its own beside them, so that a run that is killed goes
+on with the step that it was in.
 
 Shape legend:
     F frames of the clip   W frames of a window   G windows at once   C latent channels   H, W' latent sides
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.listener import Listener
-from megactor_core.animation.windows import Span, batches, windows
+from megactor_core.animation.store import FrameFile, RunFolder
+from megactor_core.animation.windows import Span, batches, blend_weights, noise_numbers, step_windows
 from megactor_core.config.animate import AnimateConfig, WindowConfig
 from megactor_core.config.model import ModelConfig
-from megactor_core.diffusion.sampler import frame_noise, guide, make_solver, split_prediction
+from megactor_core.diffusion.sampler import frame_noise, guide, split_prediction
 from megactor_core.diffusion.schedule import add_noise, make_schedule
+from megactor_core.diffusion.solver import Solver
 from megactor_core.models.layers import KeysValues
 from megactor_core.models.sigma import Sigma
+
+CHUNK_FRAMES = 64  # frames of elementwise work at once: bounds memory, does not change the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,7 @@ class Sampling:
     guidance: float
     audio_scale: float
     seed: int
+    freenoise: bool
     from_reference: bool
     window: WindowConfig
     window_batch: int
@@ -40,6 +50,7 @@ class Sampling:
             guidance=model.sampling.guidance if config.guidance is None else config.guidance,
             audio_scale=config.audio_scale,
             seed=config.seed,
+            freenoise=config.noise == "freenoise",
             from_reference=config.initial_latents == "reference",
             window=config.window,
             window_batch=config.window_batch,
@@ -47,50 +58,66 @@ class Sampling:
 
 
 @torch.no_grad()
-def denoise(sigma: Sigma, conditions: Conditions, sampling: Sampling, listener: Listener) -> Tensor:
-    """Latents of the whole clip: (F, C, H, W') float32 on the CPU.
+def denoise(
+    sigma: Sigma, conditions: Conditions, sampling: Sampling, folder: RunFolder, listener: Listener
+) -> FrameFile:
+    """The clip's clean latents, a record (C, H, W') a frame.
 
-    Each step predicts every frame once, then guidance and one solver step follow on the whole clip.
+    Each step predicts every frame, then the solver steps the whole clip; the folder's state counts the steps.
     """
-    solver = make_solver(sigma.config.diffusion, steps=sampling.steps)
-    latents = initial_latents(sigma, conditions, sampling)
-    clip = _Denoiser(sigma, conditions, sampling)
-    total = sampling.steps * conditions.frames
-    done = 0
-    for step, t in enumerate(solver.timesteps):
-        clip.start_step(t)
-        prediction = torch.empty_like(latents)
-        spans = windows(conditions.frames, size=sampling.window.frames, offset=step * sampling.window.shift)
-        for group in batches(spans, count=sampling.window_batch):
-            for (start, stop), predicted in zip(group, clip.predict(latents, group), strict=True):
-                prediction[start:stop] = predicted
-                done += stop - start
-            listener.progress("denoising", done, total)
-        latents = solver.step(prediction, t, latents).prev_sample
-    return latents
+    solver = Solver(sigma.config.diffusion, steps=sampling.steps)
+    clip = _Clip(sigma, conditions, sampling, folder)
+    first = folder.state().get("steps_done", 0)
+    if first == 0:
+        clip.write_initial_latents()
+    done, total = first * conditions.frames, sampling.steps * conditions.frames
+    for step in range(first, sampling.steps):
+        clip.start_step(solver.timesteps[step])
+        for frames in clip.predict(step):
+            done += frames
+            listener.progress("denoising", min(done, (step + 1) * conditions.frames), total)
+        clip.advance(solver, step)
+        done = (step + 1) * conditions.frames
+        folder.save({**folder.state(), "steps_done": step + 1})
+    return clip.latents(sampling.steps)
 
 
-def initial_latents(sigma: Sigma, conditions: Conditions, sampling: Sampling) -> Tensor:
-    """Noise of each frame, or the reference latent under that noise at the last step [R]: (F, C, H, W')."""
-    reference = conditions.reference_latent.float().cpu()
-    noise = frame_noise(range(conditions.frames), tuple(reference.shape[1:]), seed=sampling.seed)
-    if not sampling.from_reference:
-        return noise
-    schedule = make_schedule(sigma.config.diffusion)
-    return add_noise(
-        schedule, reference.expand_as(noise), noise, torch.full((len(noise),), schedule.steps - 1)
-    )
+class _Clip:
+    """One clip: its files, its conditions, and what is shared by all windows of a step."""
 
-
-class _Denoiser:
-    """One clip's conditions and what is shared by all windows of a step."""
-
-    def __init__(self, sigma: Sigma, conditions: Conditions, sampling: Sampling) -> None:
+    def __init__(self, sigma: Sigma, conditions: Conditions, sampling: Sampling, folder: RunFolder) -> None:
         self.sigma, self.conditions, self.sampling = sigma, conditions, sampling
         weight = next(sigma.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         self.t = torch.zeros(1, dtype=torch.long, device=self.device)
         self.reference: list[KeysValues] = []
+        shape = tuple(conditions.reference_latent.shape[1:])
+        self.prediction = folder.file("prediction", shape=shape)
+        self._latents = [folder.file(f"latents-{parity}", shape=shape) for parity in (0, 1)]
+        self._past = [folder.file(f"past-{parity}", shape=shape) for parity in (0, 1)]
+
+    def latents(self, step: int) -> FrameFile:
+        """Latents before solver step `step`; two files take turns."""
+        return self._latents[step % 2]
+
+    def write_initial_latents(self) -> None:
+        """Noise of each frame, or the reference latent under that noise at the last time step [R]."""
+        schedule = make_schedule(self.sigma.config.diffusion)
+        reference = self.conditions.reference_latent.float().cpu()
+        numbers = self._noise_numbers()
+        for start, stop in _chunks(self.conditions.frames):
+            noise = frame_noise(numbers[start:stop], tuple(reference.shape[1:]), seed=self.sampling.seed)
+            if self.sampling.from_reference:
+                last = torch.full((len(noise),), schedule.steps - 1)
+                noise = add_noise(schedule, reference.expand_as(noise), noise, last)
+            self.latents(0).write(start, noise.numpy())
+
+    def _noise_numbers(self) -> list[int]:
+        frames, window = self.conditions.frames, self.sampling.window
+        if not self.sampling.freenoise:
+            return list(range(frames))
+        stride = max(1, window.frames // 4)  # FreeNoise shuffles quarters of its 16-frame window
+        return noise_numbers(frames, size=window.frames, stride=stride, seed=self.sampling.seed)
 
     def start_step(self, t: Tensor) -> None:
         """Run the Reference Transformer and project its keys and values once for all windows of the step.
@@ -104,9 +131,44 @@ class _Denoiser:
         states = self.sigma.reference(latent, self.sigma.reference_time(self.t))
         self.reference = self.sigma.denoiser.reference_keys(states)
 
-    def predict(self, latents: Tensor, group: list[Span]) -> Tensor:
+    def predict(self, step: int) -> Iterator[int]:
+        """Predict every frame into the prediction file; yields the frames done by each batch of windows."""
+        spans = step_windows(self.conditions.frames, self.sampling.window, step=step)
+        weights = dict(zip(spans, blend_weights(spans), strict=True))
+        blended = self.sampling.window.scheme == "overlap"
+        if blended:
+            self._clear_prediction()
+        for group in batches(spans, count=self.sampling.window_batch):
+            predicted = self._predict_windows(self.latents(step), group).numpy()
+            for (start, stop), part in zip(group, predicted, strict=True):
+                if blended:
+                    part = part * weights[start, stop][:, None, None, None] + self.prediction.read(
+                        start, stop
+                    )
+                self.prediction.write(start, part)
+            yield sum(stop - start for start, stop in group)
+
+    def _clear_prediction(self) -> None:
+        for start, stop in _chunks(self.conditions.frames):
+            self.prediction.write(start, np.zeros((stop - start, *self.prediction.shape), np.float32))
+
+    def advance(self, solver: Solver, step: int) -> None:
+        """One solver step for all frames."""
+        for start, stop in _chunks(self.conditions.frames):
+            past = torch.from_numpy(self._past[step % 2].read(start, stop)) if step else None
+            following, estimate = solver.step(
+                torch.from_numpy(self.prediction.read(start, stop)),
+                torch.from_numpy(self.latents(step).read(start, stop)),
+                step=step,
+                past=past,
+            )
+            self.latents(step + 1).write(start, following.numpy())
+            self._past[(step + 1) % 2].write(start, estimate.numpy())
+
+    def _predict_windows(self, latents: FrameFile, group: list[Span]) -> Tensor:
         """Guided prediction of G windows of equal length: (G, W, C, H, W')."""
-        noisy = torch.stack([latents[start:stop] for start, stop in group]).to(self.device, self.dtype)
+        noisy = torch.from_numpy(np.stack([latents.read(start, stop) for start, stop in group]))
+        noisy = noisy.to(self.device, self.dtype)
         frames = torch.tensor([range(start, stop) for start, stop in group])  # (G, W)
         conditional = self._run(noisy, frames, null=False)
         if self.sampling.guidance == 1:
@@ -126,3 +188,8 @@ class _Denoiser:
             audio_scale=self.sampling.audio_scale,
         )
         return split_prediction(output, channels=noisy.shape[2]).float().cpu()
+
+
+def _chunks(frames: int) -> Iterator[Span]:
+    for start in range(0, frames, CHUNK_FRAMES):
+        yield start, min(start + CHUNK_FRAMES, frames)

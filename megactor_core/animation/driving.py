@@ -8,7 +8,7 @@ Shape legend:
     M motion channels   H = W = S / 8
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from megactor_core.animation.listener import OnProgress
 from megactor_core.animation.previews import Previews
+from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.config.animate import AnimateConfig, Region
-from megactor_core.config.model import TOKEN_STRIDE_PX
+from megactor_core.config.model import LATENT_STRIDE_PX, TOKEN_STRIDE_PX, ModelConfig
 from megactor_core.errors import FaceError
 from megactor_core.faces.amplitude import driving_warp, transform_points
 from megactor_core.faces.crop import warp_image
@@ -44,35 +44,54 @@ ENCODE_FRAMES = 8  # driving frames encoded at once: bounds memory, does not cha
 
 @dataclass(frozen=True, slots=True)
 class Driving:
-    """What drives, a row a driving frame and one last row where nothing does.
+    """What drives: on disk a record a driving frame, and one last record where nothing does.
 
-    motion (n + 1, M, H, W), eyes and mouth (n + 1, N) bool; rows (n,): each driving frame's row, -1 where it
-    does not drive.
+    Records: motion (M, H, W) float32, eyes and mouth (N,) bool. driven (n,): False where a frame does not
+    drive; lost_frames: frames in which no face was found.
     """
 
-    motion: Tensor
-    eyes: Tensor
-    mouth: Tensor
-    rows: Tensor
-    lost_frames: tuple[int, ...] = ()
+    motion: FrameFile
+    eyes: FrameFile
+    mouth: FrameFile
+    driven: tuple[bool, ...]
+    lost_frames: tuple[int, ...]
 
     @property
     def frames(self) -> int:
-        return len(self.rows)
+        return len(self.driven)
+
+    def record(self, frame: int) -> int:
+        """The record of a driving frame: its own, or the last one where it does not drive or is -1."""
+        return frame if frame >= 0 and self.driven[frame] else self.frames
+
+
+def open_driving(
+    folder: RunFolder,
+    config: ModelConfig,
+    *,
+    size_px: int,
+    driven: Sequence[bool] = (),
+    lost_frames: Sequence[int] = (),
+) -> Driving:
+    """The driver's records in the run folder, still to be written or as an earlier run left them."""
+    side, tokens = size_px // LATENT_STRIDE_PX, (size_px // TOKEN_STRIDE_PX) ** 2
+    return Driving(
+        motion=folder.file("motion", shape=(config.driven.out_channels, side, side)),
+        eyes=folder.file("eyes", shape=(tokens,), dtype="bool"),
+        mouth=folder.file("mouth", shape=(tokens,), dtype="bool"),
+        driven=tuple(bool(drives) for drives in driven),
+        lost_frames=tuple(int(frame) for frame in lost_frames),
+    )
 
 
 @torch.no_grad()
-def nothing_drives(sigma: Sigma, *, size_px: int) -> Driving:
-    """The driver of a clip without a driving video: the single row where nothing drives."""
-    weight = next(sigma.parameters())
-    black = torch.zeros(1, 3, size_px, size_px, device=weight.device, dtype=weight.dtype)
-    tokens = torch.zeros(1, (size_px // TOKEN_STRIDE_PX) ** 2, dtype=torch.bool)
-    return Driving(
-        motion=sigma.driven_encoder(black).cpu(),
-        eyes=tokens,
-        mouth=tokens,
-        rows=torch.zeros(0, dtype=torch.long),
-    )
+def write_nothing(driving: Driving, sigma: Sigma, *, size_px: int) -> None:
+    """Write the last record: a black driving picture, no regions."""
+    black = np.zeros((1, size_px, size_px, 3), np.float32)
+    no_tokens = np.zeros((1, *driving.eyes.shape), bool)
+    driving.motion.write(driving.frames, _encode(sigma, black))
+    driving.eyes.write(driving.frames, no_tokens)
+    driving.mouth.write(driving.frames, no_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,7 @@ def _aligned(
 @torch.no_grad()
 def encode_driver(
     track: DrivingTrack,
+    driving: Driving,
     sigma: Sigma,
     *,
     size_px: int,
@@ -143,43 +163,42 @@ def encode_driver(
     config: AnimateConfig,
     previews: Previews | None,
     on_progress: OnProgress,
-) -> Driving:
-    """Second pass: cut the patches of eq. 1 and encode each driving frame once."""
-    nothing = nothing_drives(sigma, size_px=size_px)
-    frames = len(track.driven)
-    motion = nothing.motion.expand(frames + 1, -1, -1, -1).clone()
-    eyes = nothing.eyes.expand(frames + 1, -1).clone()
-    mouth = nothing.mouth.expand(frames + 1, -1).clone()
-    box = config.box
+) -> None:
+    """Second pass: cut the patches of eq. 1, encode each driving frame once and write its record."""
+    box, frames = config.box, len(track.driven)
     boxes = region_boxes(
         track.points, size_px=size_px, shape=box.shape, per=box.per, divisor=box.divisor, padding=box.padding
     )
     dilation = sigma.config.mask.eye_dilation_tokens
-    decoded = _frames(track.path, config=config, max_frames=frames)
-    driven = (frame for frame in enumerate(decoded) if track.driven[frame[0]])
-    for group in _chunks(driven, ENCODE_FRAMES):
-        index = [number for number, _ in group]
-        pictures = np.stack([_warped(picture, track.warp[i], size_px) for i, picture in group])
-        eye_pixels, mouth_pixels = masks_of_boxes(_boxes_of(boxes, index), size_px=size_px, regions=regions)
-        patches = driving_composite(pictures, driven_mask(eye_pixels, mouth_pixels, regions=regions))
-        motion[index] = _encode(sigma, patches)
-        eyes[index] = _tokens(eye_pixels, dilation)
-        mouth[index] = _tokens(mouth_pixels, 0)
-        if previews is not None:
-            previews.keep(index, pictures=pictures, patches=patches)
-        on_progress("encoding the driver", index[-1] + 1, frames)
-    rows = torch.where(torch.from_numpy(track.driven), torch.arange(frames), -1)
-    return Driving(motion=motion, eyes=eyes, mouth=mouth, rows=rows, lost_frames=track.lost_frames)
+    for start, decoded in _chunks(_frames(track.path, config=config, max_frames=frames), ENCODE_FRAMES):
+        index = [start + k for k in range(len(decoded)) if track.driven[start + k]]
+        if index:
+            pictures = np.stack([_warped(decoded[i - start], track.warp[i], size_px) for i in index])
+            eyes, mouth = masks_of_boxes(_boxes_of(boxes, index), size_px=size_px, regions=regions)
+            patches = driving_composite(pictures, driven_mask(eyes, mouth, regions=regions))
+            _write_records(driving.motion, index, _encode(sigma, patches))
+            _write_records(driving.eyes, index, _tokens(eyes, dilation))
+            _write_records(driving.mouth, index, _tokens(mouth, 0))
+            if previews is not None:
+                previews.keep(index, pictures=pictures, patches=patches)
+        on_progress("encoding the driver", start + len(decoded), frames)
 
 
 def _frames(path: Path, *, config: AnimateConfig, max_frames: int | None) -> Iterator[np.ndarray]:
     return islice(read_video(path, video_fps=config.fps, limits=config.limits), max_frames)
 
 
-def _chunks(items: Iterable[tuple[int, np.ndarray]], count: int) -> Iterator[list[tuple[int, np.ndarray]]]:
-    iterator = iter(items)
+def _chunks(frames: Iterable[np.ndarray], count: int) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Groups of `count` frames with the number of the first."""
+    iterator, start = iter(frames), 0
     while chunk := list(islice(iterator, count)):
-        yield chunk
+        yield start, chunk
+        start += len(chunk)
+
+
+def _write_records(file: FrameFile, index: Sequence[int], records: np.ndarray) -> None:
+    for number, record in zip(index, records, strict=True):
+        file.write(number, record[None])
 
 
 def _warped(picture: np.ndarray, warp: np.ndarray, size_px: int) -> np.ndarray:
@@ -191,11 +210,12 @@ def _boxes_of(boxes: RegionBoxes, index: list[int]) -> RegionBoxes:
     return RegionBoxes(eyes=boxes.eyes[index], mouth=boxes.mouth[index])
 
 
-def _tokens(pixels: np.ndarray, dilation: int) -> Tensor:
-    return torch.from_numpy(token_mask(pixels, stride_px=TOKEN_STRIDE_PX, dilate_tokens=dilation))
+def _tokens(pixels: np.ndarray, dilation: int) -> np.ndarray:
+    return token_mask(pixels, stride_px=TOKEN_STRIDE_PX, dilate_tokens=dilation)
 
 
-def _encode(sigma: Sigma, patches: np.ndarray) -> Tensor:
+def _encode(sigma: Sigma, patches: np.ndarray) -> np.ndarray:
+    """Motion features (n, M, H, W) of driving pictures (n, S, S, 3) in [0, 1]."""
     weight = next(sigma.driven_encoder.parameters())
     driving = rearrange(torch.from_numpy(patches), "n h w c -> n c h w")
-    return sigma.driven_encoder(driving.to(weight)).cpu()
+    return sigma.driven_encoder(driving.to(weight)).float().cpu().numpy()

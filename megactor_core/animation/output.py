@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.listener import Listener
@@ -19,6 +18,7 @@ from megactor_core.animation.plan import Plan
 from megactor_core.animation.portrait import Portrait
 from megactor_core.animation.previews import Previews
 from megactor_core.animation.report import tags
+from megactor_core.animation.store import FrameFile
 from megactor_core.media.image import contact_sheet, side_by_side, write_image
 from megactor_core.media.video_writer import VideoWriter
 from megactor_core.models.autoencoder import Autoencoder
@@ -32,15 +32,15 @@ def write_output(
     checkpoint: Checkpoint,
     portrait: Portrait,
     conditions: Conditions,
-    latents: Tensor,
+    latents: FrameFile,
     previews: Previews | None,
     listener: Listener,
 ) -> None:
-    """Decode (F, C, H, W) latents and write the video, the comparison and the contact sheet.
+    """Decode the clip's latents, a record (C, H, W) a frame; write video, comparison and contact sheet.
 
     Frames stream from the decoder into the files; each file appears under its name when it is complete.
     """
-    count, size_px = len(latents), conditions.size_px
+    count, size_px = conditions.frames, conditions.size_px
     look = _Look(portrait.picture, previews, conditions.followed)
     sampled: list[tuple[int, np.ndarray]] = []
     columns = set(np.linspace(0, count - 1, min(SHEET_COLUMNS, count)).round().astype(int).tolist())
@@ -57,7 +57,7 @@ def write_output(
             compare = stack.enter_context(
                 VideoWriter(job.outputs.compare, width=look.tiles * size_px, **common)
             )
-        frames = decode_frames(checkpoint.autoencoder, latents, batch=job.config.decode_batch)
+        frames = decode_frames(checkpoint.autoencoder, latents, count=count, batch=job.config.decode_batch)
         for number, frame in enumerate(frames):
             video.write(frame)
             if compare is not None:
@@ -69,10 +69,13 @@ def write_output(
         write_image(job.outputs.sheet, look.sheet(sampled, video_fps=job.config.fps))
 
 
-def decode_frames(autoencoder: Autoencoder, latents: Tensor, *, batch: int) -> Iterator[np.ndarray]:
-    """Frames (S, S, 3) uint8 of latents (F, C, H, W), decoded a batch at a time."""
+def decode_frames(
+    autoencoder: Autoencoder, latents: FrameFile, *, count: int, batch: int
+) -> Iterator[np.ndarray]:
+    """The first `count` frames (S, S, 3) uint8 of the latents, read and decoded a batch at a time."""
     weight = next(autoencoder.parameters())
-    for part in latents.split(batch):
+    for start in range(0, count, batch):
+        part = torch.from_numpy(latents.read(start, min(start + batch, count)))
         pictures = (autoencoder.decode(part.to(weight)) * 255).round().to(torch.uint8).cpu()
         yield from rearrange(pictures, "n c h w -> n h w c").numpy()
 

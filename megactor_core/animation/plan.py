@@ -6,10 +6,13 @@ from pathlib import Path
 from megactor_core.animation.output_paths import OutputPaths, plan_outputs
 from megactor_core.config.animate import AnimateConfig, MaskMode, Region
 from megactor_core.errors import MediaError, UsageError
+from megactor_core.files import sha256_of
 from megactor_core.media.audio import Sound, read_sound
 from megactor_core.media.video import VideoInfo, probe_video
 
 OUTPUT_FOLDER = Path("outputs")
+CADENCE = frozenset({"window_batch", "decode_batch", "device", "resume", "overwrite", "output"})
+"""Settings that change how the work is done but not what comes out: they may change on resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,15 @@ class Plan:
     soundtrack: Sound | None
     """Sound of the output: the speech, else the driving video's own."""
     regions: frozenset[Region]
+
+    def input_hashes(self) -> dict[str, dict[str, str]]:
+        """Path and SHA-256 of each input file."""
+        files = {"reference": self.reference, "driving": self.config.driving, "audio": self.config.audio}
+        return {
+            kind: {"path": str(path), "sha256": sha256_of(path)}
+            for kind, path in files.items()
+            if path is not None
+        }
 
     @property
     def modalities(self) -> list[str]:

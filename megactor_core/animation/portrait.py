@@ -24,6 +24,10 @@ class Portrait:
     picture: np.ndarray
     points: np.ndarray | None
 
+    @property
+    def size_px(self) -> int:
+        return self.picture.shape[0]
+
     def require_points(self) -> np.ndarray:
         """The points, where a visual driver is aligned to them."""
         assert self.points is not None, "read_portrait finds points wherever there is a visual driver"

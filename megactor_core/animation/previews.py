@@ -1,27 +1,25 @@
 """Aligned driving frames and patches, kept on disk while --compare or --contact-sheet needs them."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from megactor_core.animation.plan import Plan
+from megactor_core.animation.store import RunFolder
 
 JPEG_QUALITY = 95
 
 
-@contextmanager
-def open_previews(job: Plan, *, size_px: int) -> Iterator["Previews | None"]:
-    """A store for the run where there is a driver to show and somebody asked to see it, else None."""
+def open_previews(job: Plan, folder: RunFolder, *, size_px: int) -> "Previews | None":
+    """A store in the run's folder where there is a driver to show and somebody asked to see it, else None."""
     wanted = job.outputs.compare is not None or job.outputs.sheet is not None
     if not wanted or job.config.driving is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="megactor-previews-") as folder:
-        yield Previews(Path(folder), size_px=size_px)
+        return None
+    path = folder.path / "previews"
+    path.mkdir(exist_ok=True)
+    return Previews(path, size_px=size_px)
 
 
 class Previews:

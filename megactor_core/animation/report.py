@@ -1,12 +1,14 @@
 """What was made: the report of a run, and the description beside the video."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from megactor_core.animation.conditions import Conditions
-from megactor_core.animation.plan import Plan
+from megactor_core.animation.plan import CADENCE, Plan
 from megactor_core.files import sha256_of, write_json
 from megactor_core.models.checkpoint import Checkpoint
 from megactor_core.version import megactor_version
@@ -42,6 +44,12 @@ class AnimateReport:
         values = {key: value for key, value in asdict(self).items() if value is not None}
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "AnimateReport":
+        """The report that `to_json` gave, from a mapping that may hold more."""
+        known = {field.name: values[field.name] for field in fields(AnimateReport) if field.name in values}
+        return TypeAdapter(AnimateReport).validate_python(known)
+
 
 def describe(job: Plan, checkpoint: Checkpoint, conditions: Conditions, *, seconds: float) -> AnimateReport:
     """The report of a finished run; also writes FILE.json beside the video."""
@@ -71,18 +79,13 @@ def describe(job: Plan, checkpoint: Checkpoint, conditions: Conditions, *, secon
 def _description(
     job: Plan, checkpoint: Checkpoint, conditions: Conditions, report: AnimateReport
 ) -> dict[str, Any]:
-    inputs = {"reference": job.reference, "driving": job.config.driving, "audio": job.config.audio}
     return {
         "tool": f"{TOOL} {megactor_version()}",
         **report.to_json(),
         "sha256": sha256_of(report.output),
         "checkpoint_name": checkpoint.info.name,
         "checkpoint_sha256": checkpoint.sha256,
-        "inputs": {
-            kind: {"path": str(path), "sha256": sha256_of(path)}
-            for kind, path in inputs.items()
-            if path is not None
-        },
+        "inputs": job.input_hashes(),
         "regions": sorted(job.regions),
         "driving_frames": conditions.driving.frames,
         "lost_frames": list(conditions.driving.lost_frames),
@@ -102,6 +105,6 @@ def tags(job: Plan, checkpoint: Checkpoint) -> dict[str, str]:
         "audio_scale": job.config.audio_scale,
         "alpha": job.config.alpha,
         "seed": job.config.seed,
-        "config": job.config.model_dump(mode="json", exclude={"reference", "driving", "audio", "output"}),
+        "config": job.config.model_dump(mode="json", exclude={"reference", "driving", "audio", *CADENCE}),
     }
     return {"comment": json.dumps(summary, ensure_ascii=False)}

@@ -57,6 +57,12 @@ class BoxConfig(Config):
 class WindowConfig(Config):
     """Windows of frames that the denoiser sees at once."""
 
+    scheme: Literal["shift", "overlap"] = "shift"
+    """`shift`: windows side by side, their borders move every step [R], at no cost. `overlap`: neighbours
+    share frames and are blended, at size / (size - overlap) times the work [MagicAnimate]."""
+    overlap: int = Field(4, ge=1)
+    """Frames that neighbours share with `overlap` [MagicAnimate 4, R's configuration 8]."""
+
     frames: int = Field(16, ge=1)
     """Frames a window; 16 as in the release's context and EasyAnimate V1's training [R, S]."""
     shift: int = Field(1, ge=0)
@@ -83,6 +89,8 @@ class AnimateConfig(Config):
     """Checkpoint folder. None: the embedded default."""
     output: Path | None = None
     """The mp4. None: outputs/<portrait>-<drivers>.mp4."""
+    resume: bool = False
+    """Go on with an interrupted run of the same settings; a finished one is left as it is."""
     overwrite: bool = False
     """Replace an existing file at `output` that this tool did not write."""
 
@@ -101,6 +109,8 @@ class AnimateConfig(Config):
     """Classifier-free guidance. None: the checkpoint's; 1 computes no unconditional rows."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the noise."""
+    noise: Literal["independent", "freenoise"] = "independent"
+    """Noise of every frame on its own, or that of the first window shuffled over the clip [FreeNoise]."""
     initial_latents: Literal["reference", "noise"] = "reference"
     """Start from the fully noised reference latent [R] or from pure noise."""
 
@@ -145,6 +155,10 @@ class AnimateConfig(Config):
             raise ValueError(
                 f"size = {self.size} is not a multiple of {SIZE_MULTIPLE_PX}; "
                 f"use {low} or {low + SIZE_MULTIPLE_PX}"
+            )
+        if self.window.scheme == "overlap" and self.window.overlap >= self.window.frames:
+            raise ValueError(
+                f"window.overlap = {self.window.overlap} must be below window.frames = {self.window.frames}"
             )
         if self.regions is not None and not self.regions:
             raise ValueError("regions is empty; leave --driving out to use no visual driver")

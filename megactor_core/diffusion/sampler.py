@@ -1,40 +1,13 @@
-"""DPM-Solver++ through diffusers, guidance, and noise that belongs to a frame.
+"""Guidance, and noise that belongs to a frame.
 
 Shape legend:  B clips   F frames   C latent channels   H, W latent height and width
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from megactor_core.config.model import DiffusionConfig
-
-
-def make_solver(config: DiffusionConfig, *, steps: int) -> Any:
-    """DPM-Solver++(2M) with `timesteps` set, for latents of any shape (PixArt-alpha's sampler).
-
-    The variance half of the output must be cut off before `step` (see `split_prediction`): the library's own
-    learned-variance mode slices three channels, as for RGB.
-    """
-    from diffusers import DPMSolverMultistepScheduler
-
-    solver = DPMSolverMultistepScheduler(
-        num_train_timesteps=config.train_steps,
-        beta_start=config.beta_start,
-        beta_end=config.beta_end,
-        beta_schedule="linear",
-        prediction_type="epsilon" if config.prediction == "eps" else "v_prediction",
-        algorithm_type="dpmsolver++",
-        solver_order=2,
-        solver_type="midpoint",
-        lower_order_final=True,
-        timestep_spacing="linspace",
-    )
-    solver.set_timesteps(steps)
-    return solver
 
 
 def split_prediction(output: Tensor, *, channels: int) -> Tensor:

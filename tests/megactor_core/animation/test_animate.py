@@ -104,6 +104,8 @@ def test_same_seed_same_frames_other_seed_other_frames(run: Any) -> None:
         {"steps": 3},
         {"initial_latents": "noise"},
         {"window": {"frames": 8}},
+        {"window": {"scheme": "overlap"}},
+        {"noise": "freenoise"},
         {"driving_end": "stop"},
         {"box": {"divisor": 8}},
         {"crop": {"top": 1.0}},
@@ -247,14 +249,20 @@ def test_outputs_need_a_name_and_a_place(run: Any, tmp_path: Path) -> None:
         run(name="file/out.mp4", audio=True)
 
 
-def test_a_failure_leaves_nothing_behind(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_video_and_keeps_the_work(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("megactor_core.media.video_writer.VideoWriter.write", full)
-    with pytest.raises(OSError, match="space"):
-        run(audio=True)
-    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr("megactor_core.media.video_writer.VideoWriter.write", full)
+        with pytest.raises(OSError, match="space"):
+            run(audio=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4.resume"]
+    monkeypatch.setattr("megactor_core.models.dit.Denoiser.forward", None)  # nothing is denoised again
+    assert run(audio=True, resume=True).frames == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.mp4.json"]
 
 
 def test_nothing_to_do(media: Path) -> None:

@@ -8,8 +8,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from megactor_core.config.model import DiffusionConfig
-from megactor_core.diffusion.sampler import make_solver
 from megactor_core.diffusion.schedule import make_schedule
+from megactor_core.diffusion.solver import make_scheduler
 
 EPS = DiffusionConfig.build({}, source="defaults")
 # as PixArt-alpha publishes them with its weights in diffusers' layout
@@ -38,13 +38,13 @@ PIXART_SETTINGS: dict[str, Any] = {
 
 
 def test_betas_parity() -> None:
-    solver, schedule = make_solver(EPS, steps=20), make_schedule(EPS)
+    solver, schedule = make_scheduler(EPS, steps=20), make_schedule(EPS)
     np.testing.assert_allclose(solver.betas.double(), schedule.betas, rtol=1e-6)
     np.testing.assert_allclose(solver.alphas_cumprod.double(), schedule.alpha_bar, rtol=2e-5)
 
 
 def test_settings_parity() -> None:
-    ours = make_solver(EPS, steps=20).config
+    ours = make_scheduler(EPS, steps=20).config
     assert {name: ours[name] for name in PIXART_SETTINGS} == PIXART_SETTINGS
 
 
@@ -56,7 +56,7 @@ def test_trajectory_parity(steps: int, prediction: str) -> None:
     if prediction == "v":
         theirs.register_to_config(prediction_type="v_prediction")
     theirs.set_timesteps(steps)
-    ours = make_solver(EPS.updated(prediction=prediction), steps=steps)
+    ours = make_scheduler(EPS.updated(prediction=prediction), steps=steps)
     assert torch.equal(ours.timesteps, theirs.timesteps)
     start = torch.randn(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     a, b = start, start.flatten(0, 1)

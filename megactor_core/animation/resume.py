@@ -1,0 +1,92 @@
+"""Going on with an interrupted run, and knowing a finished one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from megactor_core.animation.plan import CADENCE, Plan
+from megactor_core.animation.report import AnimateReport
+from megactor_core.animation.store import RunFolder
+from megactor_core.errors import ConfigError, Interrupted, UsageError
+from megactor_core.files import sha256_of
+from megactor_core.models.checkpoint import Checkpoint
+
+
+def finished(job: Plan) -> AnimateReport | None:
+    """The report of a finished run of the same settings whose video is whole, where --resume asks for it."""
+    if not job.config.resume:
+        return None
+    try:
+        description = json.loads(job.outputs.description.read_text(encoding="utf-8"))
+        same = _identity(description["config"]) == _identity(job.config.model_dump(mode="json"))
+        if same and description["inputs"] == job.input_hashes() and _is_whole(job, description):
+            return AnimateReport.from_json(description)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None
+
+
+def open_run(job: Plan, checkpoint: Checkpoint) -> RunFolder:
+    """The run's folder: an interrupted run's with --resume, else a new one.
+
+    Raises ConfigError where the interrupted run had other settings, inputs or weights.
+    """
+    folder = RunFolder.of(job.outputs.video)
+    wanted = {
+        **_identity(job.config.model_dump(mode="json")),
+        "checkpoint weights": checkpoint.sha256,
+        "input files": job.input_hashes(),
+    }
+    if not (job.config.resume and folder.exists()):
+        folder.start({"run": wanted})
+        return folder
+    found = folder.state().get("run")
+    found = found if isinstance(found, dict) else {}
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            raise ConfigError(
+                f"Cannot go on with '{folder.path}': {key} was {found.get(key)!r}, now {wanted[key]!r}.",
+                fix="Use the settings of the interrupted run, or leave --resume out to start anew.",
+            )
+    return folder
+
+
+@contextmanager
+def kept_when_interrupted(folder: RunFolder) -> Iterator[RunFolder]:
+    """Remove the run's folder when the block ends well, or when its work could not begin.
+
+    A run that is interrupted, or fails later (a full disk, say), keeps it for --resume. Raises Interrupted
+    in place of KeyboardInterrupt.
+    """
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        steps = folder.state().get("steps_done", 0)
+        folder.close()
+        raise Interrupted(
+            f"Interrupted; the drivers and {steps} solver steps are kept in '{folder.path}'."
+            if "conditions" in folder.state()
+            else "Interrupted before anything was worth keeping.",
+            fix="Run the same command with --resume to go on.",
+        ) from None
+    except UsageError:
+        if "conditions" not in folder.state():
+            folder.remove()
+        folder.close()
+        raise
+    except BaseException:
+        folder.close()
+        raise
+    folder.remove()
+
+
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in CADENCE}
+
+
+def _is_whole(job: Plan, description: dict[str, Any]) -> bool:
+    extras = [path for path in (job.outputs.compare, job.outputs.sheet) if path is not None]
+    if not all(path.exists() for path in (job.outputs.video, *extras)):
+        return False
+    return sha256_of(job.outputs.video) == description["sha256"]
