@@ -18,6 +18,13 @@ FAILED = 1
 INTERRUPTED = Interrupted.exit_code
 TERMINATED = 143
 
+QUIET_LIBRARIES = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""What the libraries would write is said in this tool's own words, or not at all; the user's settings win."""
+
 # Each is the module of that name; only the named command's is imported, so that help answers at once.
 COMMANDS = {
     "animate": "Animate a portrait with a driving video, speech, or both.",
@@ -73,6 +80,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or input, 130 and 143 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ.update(QUIET_LIBRARIES | os.environ)
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -1,18 +1,21 @@
-"""megactor weights: list, pull, verify and initialise."""
+"""megactor weights: list, pull, verify, initialise and convert."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from megactor_cli.console import Console, human_bytes
-from megactor_cli.options import Json, Quiet
+from megactor_cli.options import NO_METAVAR, Json, Quiet
 from megactor_core.config.model import PresetName
-from megactor_core.errors import WeightsError
-from megactor_core.weights import REGISTRY, Entry, EntryStatus, cache_folder, find, pull, verify
+from megactor_core.config.recipes import option_name
+from megactor_core.errors import UsageError, WeightsError
+from megactor_core.weights import REGISTRY, EntryStatus, cache_folder, find, pull, verify
+from megactor_core.weights_sources import Entry
 
 app = typer.Typer(no_args_is_help=True, help="List, pull, verify and initialise model weights.")
 
+_INTO, _OUT_OF = "To a checkpoint", "To PixArt-alpha's form"
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `megactor weights list`.")]
 
 
@@ -95,6 +98,94 @@ def init(
     from megactor_core.models.checkpoint import init_checkpoint
 
     Console(json=json, quiet=quiet).result(init_checkpoint(folder, preset=preset, seed=seed))
+
+
+@app.command()
+def convert(
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="PixArt-alpha's .pth, .safetensors or diffusers folder; for PixArt's form, a checkpoint.",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; it must not exist.")],
+    to: Annotated[
+        Literal["megactor", "diffusers", "original"],
+        typer.Option(help="A checkpoint of this project, or one of PixArt-alpha's two forms."),
+    ],
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_INTO, help="Size of the model; PixArt-XL-2 is `paper`."
+        ),
+    ] = "paper",
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, rich_help_panel=_INTO, help="Seed of what the weights do not fill."),
+    ] = 0,
+    text_queries: Annotated[
+        bool,
+        typer.Option(
+            "--text-queries",
+            metavar=NO_METAVAR,
+            rich_help_panel=_INTO,
+            help="Start the audio attention's queries from those of the text attention.",
+        ),
+    ] = False,
+    easyanimate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_INTO,
+            help="Start the temporal modules from EasyAnimate V1's file.",
+        ),
+    ] = None,
+    part: Annotated[
+        Literal["denoiser", "reference"], typer.Option(rich_help_panel=_OUT_OF, help="Transformer to write.")
+    ] = "denoiser",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make an untrained checkpoint from PixArt-alpha's weights, or write a checkpoint's in PixArt's form."""
+    from megactor_core.models.convert import checkpoint_from_pixart, pixart_from_checkpoint
+
+    _require_applicable(context, to=to)
+    console = Console(json=json, quiet=quiet)
+    if to == "megactor":
+        report = checkpoint_from_pixart(
+            source, folder, preset=preset, seed=seed, text_queries=text_queries, easyanimate=easyanimate
+        )
+        _show_start(console, report)
+    else:
+        console.result(pixart_from_checkpoint(source, folder, layout=to, part=part))
+
+
+def _require_applicable(context: typer.Context, *, to: str) -> None:
+    """Refuse options of the other direction: they would be ignored."""
+    other = ("part",) if to == "megactor" else ("preset", "seed", "text_queries", "easyanimate")
+    for name in other:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"{option_name(name)} does nothing with --to {to}.", fix="Leave it out.")
+
+
+def _show_start(console: Console, report: dict[str, Any]) -> None:
+    """The new checkpoint; for people what became of the weights stands under it, a line a group."""
+    starts = {title: report[title] for title in ("pixart", "easyanimate") if report[title]}
+    for note in [note for start in starts.values() for note in start["notes"]]:
+        console.note(note)
+    if console.json:
+        console.print_json(report)
+        return
+    console.result({key: value for key, value in report.items() if key not in ("pixart", "easyanimate")})
+    for title, start in starts.items():
+        groups = {"loaded": start["loaded"]}
+        groups |= {f"dropped: {name}": group for name, group in start["dropped"].items()}
+        groups |= {f"as drawn: {name}": group for name, group in start.get("own_init", {}).items()}
+        lines = {name: f"{g['tensors']} tensors, {g['parameters']:,} numbers" for name, g in groups.items()}
+        console.facts(lines, title=title)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from megactor_core.errors import ConfigError, OutputError, WeightsError
 from megactor_core.files import atomic_folder, require_absent, sha256_of, write_json
 from megactor_core.models.audio import WHISPER_STATES, AudioEncoder, LogMelEncoder, WhisperEncoder
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder, load_kl
+from megactor_core.models.pixart import load_pixart as load_pixart  # its documented place is here
 from megactor_core.models.sigma import Sigma
 
 M = TypeVar("M", bound=nn.Module)
@@ -96,6 +97,17 @@ def load_checkpoint(
     )
 
 
+def load_sigma(folder: Path | str) -> tuple[CheckpointInfo, Sigma]:
+    """The model alone, verified, in float32 on the CPU: needs none of the public weights.
+
+    Raises WeightsError as `load_checkpoint` does.
+    """
+    folder = Path(folder)
+    info = _read_info(folder)
+    _verify(folder)
+    return info, _fill(Sigma, info.model, folder / SIGMA).eval()
+
+
 def save_checkpoint(
     folder: Path,
     *,
@@ -121,6 +133,26 @@ def save_checkpoint(
         write_json(temporary / MANIFEST, _manifest(temporary))
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnParts:
+    """New networks with random weights; None where the configuration names a public one."""
+
+    sigma: Sigma
+    autoencoder: PatchAutoencoder | None
+    audio_encoder: LogMelEncoder | None
+
+
+def draw_parts(config: ModelConfig, *, seed: int) -> DrawnParts:
+    """All networks that a checkpoint of `config` holds, drawn from `seed` without touching global state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DrawnParts(
+            sigma=Sigma(config),
+            autoencoder=PatchAutoencoder(config.autoencoder) if config.autoencoder.kind == "patch" else None,
+            audio_encoder=LogMelEncoder(config) if config.audio.encoder == "log-mel" else None,
+        )
+
+
 def init_checkpoint(folder: Path, *, preset: str, seed: int) -> dict[str, Any]:
     """Write an untrained checkpoint of a preset, drawn from `seed`; returns what was written.
 
@@ -128,18 +160,14 @@ def init_checkpoint(folder: Path, *, preset: str, seed: int) -> dict[str, Any]:
     """
     config = ModelConfig.preset(preset)
     require_absent(folder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        sigma = Sigma(config)
-        autoencoder = PatchAutoencoder(config.autoencoder) if config.autoencoder.kind == "patch" else None
-        audio_encoder = LogMelEncoder(config) if config.audio.encoder == "log-mel" else None
+    parts = draw_parts(config, seed=seed)
     info = CheckpointInfo(name=f"{preset}-untrained", trained=False, model=config)
     save_checkpoint(
         folder,
         info=info,
-        sigma=sigma,
-        autoencoder=autoencoder,
-        audio_encoder=audio_encoder,
+        sigma=parts.sigma,
+        autoencoder=parts.autoencoder,
+        audio_encoder=parts.audio_encoder,
         card=_untrained_card(preset, seed=seed),
     )
     return {
@@ -147,7 +175,7 @@ def init_checkpoint(folder: Path, *, preset: str, seed: int) -> dict[str, Any]:
         "preset": preset,
         "seed": seed,
         "trained": False,
-        "parameters": sum(p.numel() for p in sigma.parameters()),
+        "parameters": sum(p.numel() for p in parts.sigma.parameters()),
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),
     }
 

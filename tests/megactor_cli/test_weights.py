@@ -79,3 +79,77 @@ def test_init_passes_preset_and_seed_on(megactor, monkeypatch) -> None:
 )
 def test_init_needs_a_preset_and_a_folder(megactor, arguments) -> None:
     assert megactor("weights", "init", *arguments).exit_code == 2
+
+
+@pytest.fixture
+def converted(monkeypatch) -> list[tuple]:
+    """What the command asked the core for; the core itself stays out."""
+    asked = []
+    start = {"loaded": {"tensors": 3, "parameters": 1234567}, "dropped": {}, "notes": ["mind the gap"]}
+
+    def from_pixart(source, folder, **options):
+        asked.append((source, folder, options))
+        drawn = {"driven encoder": {"tensors": 18, "parameters": 164792}}
+        return {"checkpoint": str(folder), "pixart": start | {"own_init": drawn}, "easyanimate": None}
+
+    def to_pixart(source, folder, **options):
+        asked.append((source, folder, options))
+        return {"file": str(folder / "x.safetensors")}
+
+    module = ModuleType("megactor_core.models.convert")
+    module.checkpoint_from_pixart, module.pixart_from_checkpoint = from_pixart, to_pixart
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return asked
+
+
+def test_convert_to_a_checkpoint_passes_everything_on(megactor, converted) -> None:
+    options = ["--preset", "nano", "--seed", "3", "--text-queries", "--easyanimate", "mm.safetensors"]
+    result = megactor("weights", "convert", "a.pth", "new", "--to", "megactor", *options, "--json")
+    assert converted == [
+        (
+            Path("a.pth"),
+            Path("new"),
+            {"preset": "nano", "seed": 3, "text_queries": True, "easyanimate": Path("mm.safetensors")},
+        )
+    ]
+    assert json.loads(result.out)["pixart"]["loaded"]["parameters"] == 1234567
+    assert "mind the gap" in result.err
+
+
+def test_convert_shows_what_became_of_the_weights(megactor, converted) -> None:
+    result = megactor("weights", "convert", "a.pth", "new", "--to", "megactor")
+    assert converted[0][2] == {"preset": "paper", "seed": 0, "text_queries": False, "easyanimate": None}
+    assert "3 tensors, 1,234,567 numbers" in result.out
+    assert "as drawn: driven encoder" in result.out
+
+
+@pytest.mark.parametrize("form", ["diffusers", "original"])
+def test_convert_to_pixarts_form_passes_everything_on(megactor, converted, form) -> None:
+    result = megactor("weights", "convert", "there", "new", "--to", form, "--part", "reference", "--json")
+    assert converted == [(Path("there"), Path("new"), {"layout": form, "part": "reference"})]
+    assert json.loads(result.out) == {"file": str(Path("new/x.safetensors"))}
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "said"),
+    [
+        ("megactor", ["--part", "denoiser"], "--part does nothing with --to megactor"),
+        ("diffusers", ["--preset", "paper"], "--preset does nothing with --to diffusers"),
+        ("original", ["--seed", "0"], "--seed does nothing"),
+        ("original", ["--text-queries"], "--text-queries does nothing"),
+        ("original", ["--easyanimate", "x"], "--easyanimate does nothing"),
+        ("onnx", [], "'onnx' is not one of"),
+    ],
+)
+def test_convert_refuses_what_it_would_ignore(megactor, converted, to, options, said) -> None:
+    result = megactor("weights", "convert", "a", "b", "--to", to, *options)
+    assert result.exit_code == 2
+    assert said in result.err
+    assert converted == []
+
+
+def test_convert_of_nothing_is_one_error(megactor) -> None:
+    result = megactor("weights", "convert", "nowhere.pth", "new", "--to", "megactor")
+    assert result.exit_code == 2
+    assert result.err == "Error: There is no weights file 'nowhere.pth'. Check the path.\n"
+    assert not Path("new").exists()
