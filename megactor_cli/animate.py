@@ -59,6 +59,8 @@ def animate(
     driving_end: Annotated[Text, _of("driving_end", _STRENGTH, "WAY")] = None,
     on_lost_face: Annotated[Text, _of("on_lost_face", _STRENGTH, "WAY")] = None,
     face: Annotated[Text, _of("face", _STRENGTH, "largest|N")] = None,
+    landmarks: Annotated[Text, _of("landmarks", _STRENGTH, "NAME")] = None,
+    smoothing_seconds: Annotated[Text, _of("smoothing_seconds", _STRENGTH, "F")] = None,
     fps: Annotated[Text, _of("fps", _PICTURE, "RATE")] = None,
     size: Annotated[Text, _of("size", _PICTURE, "N")] = None,
     seconds: Annotated[Text, _of("seconds", _PICTURE, "F")] = None,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from megactor_core import weights
 from megactor_core.errors import WeightsError
 from megactor_core.version import megactor_version
+from megactor_core.weights_sources import Entry
 
 PACKAGES = (
     "accelerate",
@@ -215,7 +216,7 @@ def _codecs() -> list[Codec]:
     return [Codec(name, has(name, "r"), has(encoder, "w")) for name, encoder in CODECS.items()]
 
 
-def _weights_state(entry: weights.Entry) -> WeightsState:
+def _weights_state(entry: Entry) -> WeightsState:
     try:
         weights.find(entry.name)
         found = True

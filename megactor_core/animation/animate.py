@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from megactor_core import weights
 from megactor_core.animation.conditions import read_conditions
 from megactor_core.animation.denoise import Sampling, denoise
 from megactor_core.animation.listener import Listener, OnNote, OnProgress
@@ -17,6 +16,7 @@ from megactor_core.animation.report import AnimateReport, describe
 from megactor_core.animation.resume import finished, kept_when_interrupted, open_run
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.errors import MegActorError
+from megactor_core.faces.landmarks import prepare
 from megactor_core.models.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from megactor_core.models.device import resolve_device, resolve_dtype
 
@@ -60,7 +60,7 @@ def _animate(config: AnimateConfig, load: "_Loader", listener: Listener) -> Anim
     if report := finished(job):
         listener.note(f"'{report.output}' is finished already.")
         return report
-    weights.pull("mediapipe-face", on_progress=listener.phase("getting the face models"))  # on first use
+    prepare(config.landmarks, on_progress=listener.phase("getting the face models"))  # on first use
     checkpoint = load(config, listener)
     size_px = config.size or checkpoint.config.native_px
     portrait = read_portrait(job, size_px=size_px)

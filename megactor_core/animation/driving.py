@@ -11,7 +11,7 @@ Shape legend:
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from megactor_core.faces.regions import (
     region_boxes,
     token_mask,
 )
+from megactor_core.faces.smooth import smooth_track
 from megactor_core.faces.track import FilledTrack, fill_lost
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.models.sigma import Sigma
@@ -128,8 +129,10 @@ def track_driver(
         track = detect_landmarks(
             _frames(path, config=config, max_frames=max_frames),
             face=config.face,
+            back_end=config.landmarks,
             on_frame=lambda done: on_progress("finding the driver's face", done, max(done, total)),
         )
+        track = smooth_track(track, seconds=config.smoothing_seconds, video_fps=float(config.fps))
         filled = fill_lost(track, policy=config.on_lost_face, video_fps=float(config.fps))
     except FaceError as error:
         raise FaceError(f"'{path}': {error.message}", fix=error.fix) from None
@@ -170,7 +173,7 @@ def encode_driver(
         track.points, size_px=size_px, shape=box.shape, per=box.per, divisor=box.divisor, padding=box.padding
     )
     dilation = sigma.config.mask.eye_dilation_tokens
-    for start, decoded in _chunks(_frames(track.path, config=config, max_frames=frames), ENCODE_FRAMES):
+    for start, decoded in _chunks(_pictures(track, config), ENCODE_FRAMES):
         index = [start + k for k in range(len(decoded)) if track.driven[start + k]]
         if index:
             pictures = np.stack([_warped(decoded[i - start], track.warp[i], size_px) for i in index])
@@ -186,6 +189,25 @@ def encode_driver(
 
 def _frames(path: Path, *, config: AnimateConfig, max_frames: int | None) -> Iterator[np.ndarray]:
     return islice(read_video(path, video_fps=config.fps, limits=config.limits), max_frames)
+
+
+def _pictures(track: DrivingTrack, config: AnimateConfig) -> Iterator[np.ndarray]:
+    """The frames to cut patches from; a face that is held is held as a picture, not only as a place."""
+    frames = _frames(track.path, config=config, max_frames=len(track.driven))
+    return _held(frames, frozenset(track.lost_frames)) if config.on_lost_face == "hold" else frames
+
+
+def _held(frames: Iterable[np.ndarray], lost: frozenset[int]) -> Iterator[np.ndarray]:
+    """As many frames, each lost one replaced by the last that is not, or by the first where none came yet."""
+    shown, waiting = None, 0
+    for number, frame in enumerate(frames):
+        if number not in lost:
+            yield from repeat(frame, waiting)
+            shown, waiting = frame, 0
+        if shown is None:
+            waiting += 1
+        else:
+            yield shown
 
 
 def _chunks(frames: Iterable[np.ndarray], count: int) -> Iterator[tuple[int, list[np.ndarray]]]:

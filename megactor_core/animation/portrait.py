@@ -45,7 +45,8 @@ def read_portrait(job: Plan, *, size_px: int) -> Portrait:
     height, width = image.shape[:2]
     if config.crop.mode == "square" and config.driving is None:
         return Portrait(crop_image(image, _centred_square(width, height), size_px=size_px), None)
-    points = choose_face(detect_faces(image), config.face, path=path, shape=image.shape).points
+    faces = detect_faces(image, back_end=config.landmarks)
+    points = choose_face(faces, config.face, path=path, shape=image.shape).points
     crop = _crop_about(points, width=width, height=height, config=config.crop)
     return Portrait(
         picture=crop_image(image, crop, size_px=size_px),

@@ -2,13 +2,18 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from megactor_core.animation.conditions import Conditions
+from megactor_core.animation.driving import Driving
 from megactor_core.animation.plan import CADENCE, Plan
+from megactor_core.config.animate import LostFacePolicy
+from megactor_core.faces.track import treatments
 from megactor_core.files import sha256_of, write_json
 from megactor_core.models.checkpoint import Checkpoint
 from megactor_core.version import megactor_version
@@ -88,9 +93,23 @@ def _description(
         "inputs": job.input_hashes(),
         "regions": sorted(job.regions),
         "driving_frames": conditions.driving.frames,
+        "driving_faces": _driving_faces(conditions.driving, job.config.on_lost_face),
         "lost_frames": list(conditions.driving.lost_frames),
         "config": job.config.model_dump(mode="json"),
     }
+
+
+def _driving_faces(driving: Driving, policy: LostFacePolicy) -> list[dict[str, int | str]]:
+    """What was done with the face of every driving frame, a row a run of equal frames."""
+    found = np.ones(driving.frames, dtype=bool)
+    found[list(driving.lost_frames)] = False
+    rows: list[dict[str, int | str]] = []
+    first = 0
+    for treatment, run in groupby(treatments(found, policy=policy)):
+        after = first + len(list(run))
+        rows.append({"first": first, "last": after - 1, "face": treatment})
+        first = after
+    return rows
 
 
 def tags(job: Plan, checkpoint: Checkpoint) -> dict[str, str]:

@@ -12,6 +12,7 @@ from megactor_core.config.media import MediaLimits
 from megactor_core.config.model import SIZE_MULTIPLE_PX
 
 Region = Literal["eyes", "mouth"]
+LandmarkBackEnd = Literal["mediapipe", "dwpose"]
 LostFacePolicy = Literal["hold", "interpolate", "skip", "fail"]
 DrivingEnd = Literal["pingpong", "hold", "stop"]
 MaskMode = Literal["paper", "strict", "off"]
@@ -123,10 +124,16 @@ class AnimateConfig(Config):
     driving_end: DrivingEnd = "pingpong"
     """Driving clip shorter than the output: play it back and forth, hold its last frame, or stop driving."""
     on_lost_face: LostFacePolicy = "hold"
-    """Driving frame without a face: hold the last one, interpolate, drive nothing, or fail."""
+    """Driving frame without a face: hold the last picture of it, interpolate its place, skip (so that nothing
+    drives), or fail."""
     face: Literal["largest"] | Annotated[int, Field(ge=0)] = "largest"
     """Face to use where there are several: the largest, or the N-th by size counted from 0.
     It applies to each input that shows several."""
+    landmarks: LandmarkBackEnd = "mediapipe"
+    """Face detector: MediaPipe's, small and fast, or the paper's, which wants the extra `dwpose`."""
+    smoothing_seconds: float = Field(0.0, ge=0, le=2)
+    """Steady the driver's landmarks over about this time, without lag: 0.04 to 0.12 calms jitter; 0 is off.
+    Off unless asked for: the paper does not smooth, and smoothing flattens quick nods."""
 
     window: WindowConfig = WindowConfig()
     window_batch: int = Field(1, ge=1)

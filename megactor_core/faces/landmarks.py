@@ -4,19 +4,20 @@ Points are in iBUG-68 order: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mout
 picture's left (the subject's right). Coordinates are pixels with whole numbers at pixel centres.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from megactor_core import weights
 from megactor_core.errors import FaceError, MediaError
+from megactor_core.faces import dwpose, mediapipe
+from megactor_core.faces.boxes import distance, extent, growth
 from megactor_core.faces.crop import require_rgb_image
+from megactor_core.weights_sources import ProgressCallback
 
-if TYPE_CHECKING:
-    from megactor_core.faces.mediapipe import MediaPipeFaces, MeshFace
-
-BackEndName = Literal["mediapipe"]
+BackEndName = Literal["mediapipe", "dwpose"]
 FaceChoice = Literal["largest"] | int
 
 POINT_COUNT = 68
@@ -55,10 +56,50 @@ class FaceTrack:
     frame_height: int
 
 
+class SeenFace(Protocol):
+    """A face as a back end sees it: 68 points, a score in [0, 1], and the box of all that it knows of it."""
+
+    @property
+    def points(self) -> np.ndarray: ...
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def box(self) -> np.ndarray: ...
+
+
+class BackEnd(Protocol):
+    """What finds faces; its faces are SeenFaces of its own kind."""
+
+    def step(
+        self, image: np.ndarray, known: Sequence[Any], *, thorough: bool
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Where each face of `known`, seen in the frame before, is now (or None); and the new faces.
+
+        Where nothing is known a cheap search is enough unless it is to be `thorough`.
+        """
+
+
+def prepare(back_end: BackEndName, *, on_progress: ProgressCallback | None = None) -> None:
+    """Get a back end's models where they are not there yet.
+
+    Raises UsageError, before anything is fetched, where its package is not installed, WeightsError where the
+    models cannot be had.
+    """
+    match back_end:
+        case "mediapipe":
+            weights.pull(mediapipe.WEIGHTS_NAME, on_progress=on_progress)
+        case "dwpose":
+            dwpose.require_runtime()
+            weights.pull(dwpose.WEIGHTS_NAME, on_progress=on_progress)
+
+
 def detect_faces(image: np.ndarray, *, back_end: BackEndName = "mediapipe") -> list[Face]:
     """All faces in an (H, W, 3) uint8 RGB picture, largest first; an empty list where there is none.
 
-    Raises MediaError for another kind of array, WeightsError where the back end's weights are missing.
+    Raises MediaError for another kind of array, WeightsError where the back end's weights are missing,
+    UsageError where its package is.
     """
     require_rgb_image(image)
     _, found = _load(back_end).step(image, [], thorough=True)
@@ -79,7 +120,8 @@ def detect_landmarks(
     called with the number of frames done. A clip without any face gives a track with `found` all False.
     A first frame with a single face needs no choice.
     Raises FaceError where that frame shows several faces but fewer than `face` asks for, MediaError for no
-    frames or frames of unequal size, WeightsError where the back end's weights are missing.
+    frames or frames of unequal size, WeightsError where the back end's weights are missing, UsageError where
+    its package is.
     """
     rank = 0 if face == "largest" else face
     if rank < 0:
@@ -102,12 +144,12 @@ def detect_landmarks(
 class _Follower:
     """Keeps the chosen face apart from the others that share the picture."""
 
-    def __init__(self, networks: "MediaPipeFaces", *, rank: int) -> None:
+    def __init__(self, networks: BackEnd, *, rank: int) -> None:
         self._networks = networks
         self._rank = rank
-        self._target: MeshFace | None = None
+        self._target: SeenFace | None = None
         self._lost_frames = 0
-        self._others: list[MeshFace] = []
+        self._others: list[SeenFace] = []
         self._points: list[np.ndarray] = []
         self._scores: list[float] = []
         self._counts: list[int] = []
@@ -135,7 +177,7 @@ class _Follower:
             frame_height=frame_height,
         )
 
-    def _choose(self, new: "list[MeshFace]") -> "MeshFace":
+    def _choose(self, new: Sequence[SeenFace]) -> SeenFace:
         if len(new) == 1:  # nothing to choose from: the choice may be meant for another picture
             return new[0]
         if self._rank >= len(new):
@@ -146,15 +188,19 @@ class _Follower:
             )
         return sorted(new, key=lambda face: _area(_to_face(face)), reverse=True)[self._rank]
 
-    def _recognise(self, new: "list[MeshFace]") -> "MeshFace | None":
+    def _recognise(self, new: Sequence[SeenFace]) -> SeenFace | None:
         """The new face that can be the lost one: near enough, and of about its size."""
         assert self._target is not None
-        last = self._target.mesh
-        reach = min(REACH + REACH_PER_LOST_FRAME * self._lost_frames, MAX_REACH) * _extent(last)
-        near = [face for face in new if _distance(face.mesh, last) <= reach and _like_size(face.mesh, last)]
-        return min(near, key=lambda face: _distance(face.mesh, last), default=None)
+        last = self._target.box
+        reach = min(REACH + REACH_PER_LOST_FRAME * self._lost_frames, MAX_REACH) * extent(last)
+        near = [
+            face
+            for face in new
+            if distance(face.box, last) <= reach and growth(face.box, last) <= MAX_REGROWTH
+        ]
+        return min(near, key=lambda face: distance(face.box, last), default=None)
 
-    def _record(self, now: "MeshFace | None") -> None:
+    def _record(self, now: SeenFace | None) -> None:
         if now is None:
             self._lost_frames += 1
             self._points.append(np.full((POINT_COUNT, 2), np.nan, dtype=np.float32))
@@ -165,15 +211,15 @@ class _Follower:
         self._counts.append(len(self._others) + (now is not None))
 
 
-def _load(back_end: BackEndName) -> "MediaPipeFaces":
-    from megactor_core.faces import mediapipe
-
+def _load(back_end: BackEndName) -> BackEnd:
     match back_end:
         case "mediapipe":
             return mediapipe.back_end()
+        case "dwpose":
+            return dwpose.back_end()
 
 
-def _to_face(face: "MeshFace") -> Face:
+def _to_face(face: SeenFace) -> Face:
     points = face.points
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
     return Face(points=points, score=face.score, box=(float(x0), float(y0), float(x1), float(y1)))
@@ -182,18 +228,6 @@ def _to_face(face: "MeshFace") -> Face:
 def _area(face: Face) -> float:
     x0, y0, x1, y1 = face.box
     return (x1 - x0) * (y1 - y0)
-
-
-def _extent(mesh: np.ndarray) -> float:
-    return float(np.ptp(mesh, axis=0).max())
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
-
-
-def _like_size(a: np.ndarray, b: np.ndarray) -> bool:
-    return 1 / MAX_REGROWTH <= _extent(a) / max(_extent(b), 1e-6) <= MAX_REGROWTH
 
 
 def _unequal_frames(index: int, frame: np.ndarray, width: int, height: int) -> MediaError:

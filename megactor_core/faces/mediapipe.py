@@ -19,6 +19,7 @@ import numpy as np
 
 from megactor_core import weights
 from megactor_core.errors import WeightsError
+from megactor_core.faces.boxes import SAME_FACE_IOU, box_of, distance, extent, iou, plausible_move
 from megactor_core.faces.crop import warp_image
 
 WEIGHTS_NAME = "mediapipe-face"
@@ -28,10 +29,10 @@ NMS_IOU = 0.3
 REGION_SCALE = 1.5
 MESH_SIZE_PX = 192
 MESH_RIGHT_EYE_OUTER, MESH_LEFT_EYE_OUTER = 33, 263
-SAME_FACE_IOU = 0.3
-FOLLOW_SHIFT = 0.5
-"""A followed face may move by this share of its size from one frame to the next (not in the paper)."""
-FOLLOW_GROWTH = 1.6
+MAX_LOOKS = 4
+STEADY_SHIFT = 0.08
+"""A followed face that is off its region's middle by more than this share of its size is looked at again, so
+often at most (not in the paper)."""
 TILE_SHARES = (1.0, 0.6)
 TILE_STEP = 0.7
 """Sides of the search tiles for small faces as shares of the picture's short side, and their distance as a
@@ -104,7 +105,7 @@ class MeshFace:
     @property
     def box(self) -> np.ndarray:
         """x0, y0, x1, y1 of the mesh."""
-        return np.concatenate([self.mesh.min(axis=0), self.mesh.max(axis=0)])
+        return box_of(self.mesh)
 
     @property
     def points(self) -> np.ndarray:
@@ -143,8 +144,20 @@ class MediaPipeFaces:
         return followed, found
 
     def _follow(self, image: np.ndarray, face: MeshFace) -> MeshFace | None:
-        moved = self._run_mesh(image, _region_of_mesh(face.mesh))
-        return moved if moved is not None and _plausible_move(face, moved) else None
+        """Where the face is now, looking where it was; once more wherever it turns out to be far from there.
+
+        A face off the middle of its region pulls the mesh towards the middle: a quick head would be lagged
+        behind, and finally lost.
+        """
+        now = face
+        for _ in range(MAX_LOOKS):
+            before, seen = now, self._run_mesh(image, _region_of_mesh(now.mesh))
+            if seen is None or not plausible_move(face.box, seen.box):
+                return None
+            now = seen
+            if distance(before.box, now.box) <= STEADY_SHIFT * extent(now.box):
+                break
+        return now
 
     def _mesh_all(
         self, image: np.ndarray, detections: list[Detection], present: Sequence[MeshFace]
@@ -153,10 +166,10 @@ class MediaPipeFaces:
         found: list[MeshFace] = []
         for detection in detections:
             taken = [face.box for face in (*present, *found)]
-            if any(_iou(detection.box, box) > SAME_FACE_IOU for box in taken):
+            if any(iou(detection.box, box) > SAME_FACE_IOU for box in taken):
                 continue
             face = self._mesh_of_detection(image, detection)
-            if face is not None and not any(_iou(face.box, box) > SAME_FACE_IOU for box in taken):
+            if face is not None and not any(iou(face.box, box) > SAME_FACE_IOU for box in taken):
                 found.append(face)
         return found
 
@@ -295,7 +308,7 @@ def _merge_overlapping(points: np.ndarray, scores: np.ndarray) -> list[Detection
     merged = []
     while len(scores):
         boxes = points[:, :2].reshape(-1, 4)
-        same = np.array([_iou(boxes[0], box) > NMS_IOU for box in boxes])
+        same = np.array([iou(boxes[0], box) > NMS_IOU for box in boxes])
         same[0] = True
         mean = np.average(points[same], axis=0, weights=scores[same])
         merged.append(Detection(box=mean[:2].reshape(4), eyes=mean[2:], score=float(scores[0])))
@@ -333,36 +346,16 @@ def _region_of_mesh(mesh: np.ndarray) -> Region:
     return Region(x=float(x), y=float(y), side=float((high - low).max()) * REGION_SCALE, angle=angle)
 
 
-def _plausible_move(before: MeshFace, after: MeshFace) -> bool:
-    """Whether a face can have gone from one place to the other within a frame."""
-    size_before, size_after = np.ptp(before.mesh, axis=0).max(), np.ptp(after.mesh, axis=0).max()
-    shift = np.linalg.norm(after.mesh.mean(axis=0) - before.mesh.mean(axis=0))
-    growth = max(size_before, size_after) / max(min(size_before, size_after), 1e-6)
-    return bool(shift <= FOLLOW_SHIFT * size_before and growth <= FOLLOW_GROWTH)
-
-
 def _without_doubles(known: Sequence[MeshFace], followed: Sequence[MeshFace | None]) -> list[MeshFace | None]:
     """Where two followed faces ended on one, keep it for the one that moved less."""
     kept = list(followed)
-    steadiness = [
-        0.0 if now is None else _iou(was.box, now.box) for was, now in zip(known, kept, strict=True)
-    ]
+    steadiness = [0.0 if now is None else iou(was.box, now.box) for was, now in zip(known, kept, strict=True)]
     for i in sorted(range(len(kept)), key=lambda index: steadiness[index]):
         others = [face for j, face in enumerate(kept) if j != i and face is not None]
         face = kept[i]
-        if face is not None and any(_iou(face.box, other.box) > SAME_FACE_IOU for other in others):
+        if face is not None and any(iou(face.box, other.box) > SAME_FACE_IOU for other in others):
             kept[i] = None
     return kept
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return float(common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common))
 
 
 def _whole(image: np.ndarray) -> Region:

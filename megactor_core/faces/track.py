@@ -9,6 +9,7 @@ from megactor_core.errors import FaceError
 from megactor_core.faces.landmarks import FaceTrack
 
 LostFacePolicy = Literal["hold", "interpolate", "skip", "fail"]
+Treatment = Literal["found", "held", "interpolated", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,21 @@ def fill_lost(track: FaceTrack, *, policy: LostFacePolicy, video_fps: float | No
         frame_width=track.frame_width,
         frame_height=track.frame_height,
     )
+
+
+def treatments(found: np.ndarray, *, policy: LostFacePolicy) -> list[Treatment]:
+    """What `fill_lost` does in each of F frames: found (F,) bool.
+
+    `interpolate` holds where a gap has a face on one side only.
+    """
+    if policy == "skip":
+        return ["found" if there else "skipped" for there in found]
+    known = np.flatnonzero(found)
+    between = (known[0], known[-1]) if policy == "interpolate" and len(known) else (0, 0)
+    return [
+        "found" if there else "interpolated" if between[0] < frame < between[1] else "held"
+        for frame, there in enumerate(found)
+    ]
 
 
 def _held(track: FaceTrack, *, keep_gaps: bool) -> np.ndarray:

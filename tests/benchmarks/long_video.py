@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 RUN = """
 import json, resource, sys

@@ -90,13 +90,6 @@ def test_two_followed_faces_never_end_on_one() -> None:
     assert apart == [left, right]
 
 
-def test_a_jump_or_a_sudden_growth_is_not_the_same_face() -> None:
-    face = _square_face(0, 10)
-    assert mediapipe._plausible_move(face, _square_face(4, 10))
-    assert not mediapipe._plausible_move(face, _square_face(6, 10))
-    assert not mediapipe._plausible_move(face, _square_face(0, 17))
-
-
 @pytest.mark.parametrize("share", mediapipe.TILE_SHARES)
 def test_tiles_cover_every_pixel_and_overlap(share: float) -> None:
     tiles = mediapipe._tiles(np.zeros((90, 250, 3), np.uint8), share)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from megactor_core.errors import FaceError
 from megactor_core.faces.landmarks import FaceTrack
-from megactor_core.faces.track import fill_lost
+from megactor_core.faces.track import fill_lost, treatments
 
 
 def track_of(found: list[bool]) -> FaceTrack:
@@ -82,3 +82,27 @@ def test_found_frames_are_untouched_and_driven_frames_have_points(found: list[bo
     assert np.isnan(filled.points[~filled.driven]).all()
     assert filled.points.dtype == np.float32
     assert list(filled.lost_frames) == [i for i, there in enumerate(found) if not there]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("hold", "held held found held found held"),
+        ("interpolate", "held held found interpolated found held"),
+        ("skip", "skipped skipped found skipped found skipped"),
+    ],
+)
+def test_treatments_say_what_was_done(policy: str, expected: str) -> None:
+    found = np.array([False, False, True, False, True, False])
+    assert treatments(found, policy=policy) == expected.split()  # type: ignore[arg-type]
+    assert treatments(found[:0], policy=policy) == []  # type: ignore[arg-type]
+
+
+@given(found=st.lists(st.booleans(), min_size=1, max_size=30).filter(any))
+def test_a_held_frame_has_a_neighbour_s_very_points(found: list[bool]) -> None:
+    """And an interpolated one has faces on both sides: the words are those of what `fill_lost` did."""
+    track = track_of(found)
+    filled = fill_lost(track, policy="interpolate")
+    for frame, word in enumerate(treatments(track.found, policy="interpolate")):
+        copied = [np.array_equal(filled.points[frame], points) for points in track.points[track.found]]
+        assert any(copied) == (word in ("found", "held"))

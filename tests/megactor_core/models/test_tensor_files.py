@@ -72,12 +72,16 @@ def test_code_in_a_file_is_refused_and_does_not_run(
         read_tensors(path)
     assert not proof.exists()
     assert "weights_only" not in str(caught.value)  # the reader's own advice is to load it all the same
-    with path.open("rb") as file:  # for a careless reader it is a working exploit
-        pickle.load(file) if write == "pickle" else torch.load(file, weights_only=False)
-    assert proof.is_dir()
+    if write == "pickle":  # for a careless reader it is a working exploit
+        pickle.loads(path.read_bytes())
+        assert proof.is_dir()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02", os.urandom(64), b"not weights"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"\x80\x02", bytes(range(256)), b"not weights"],
+    ids=["empty", "zip", "pickle", "bytes", "text"],
+)
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"weights.{suffix}"
