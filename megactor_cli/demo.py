@@ -28,4 +28,8 @@ def demo(
     console = Console(json=json, quiet=quiet)
     with console.progress() as on_progress:
         report = run_demo(output, fast=fast, on_progress=on_progress, on_note=console.note)
-    console.result(report.to_json())
+    if json:
+        console.result(report.to_json())
+        return
+    for name, step in report.steps.items():
+        console.facts({key.replace("_", " "): value for key, value in step.items()}, title=name)

@@ -33,6 +33,16 @@ class FakeReport:
         return {"output": str(self.output), "frames": 50}
 
 
+@dataclass(frozen=True)
+class FakeDemoReport:
+    """As much of a demo's report as the command line reads."""
+
+    steps: dict[str, dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+
 @dataclass
 class FakeCore:
     """Stands for megactor_core.animation.animate and megactor_core.demo."""
@@ -74,9 +84,9 @@ class FakeCore:
 
     def run_demo(
         self, output: Path, *, fast: bool, on_progress: Callable[..., None], on_note: Callable[[str], None]
-    ) -> FakeReport:
+    ) -> FakeDemoReport:
         self.demo_arguments.append((output, fast))
-        return FakeReport(output / "report.html")
+        return FakeDemoReport({"animate": FakeReport(output / "animate.mp4").to_json()})
 
 
 @pytest.fixture
