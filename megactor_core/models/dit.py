@@ -111,7 +111,9 @@ class Backbone(nn.Module):
         patches = self.patch_embed(latents)  # (BF, D, h, w)
         grid = (patches.shape[2], patches.shape[3])
         positions = grid_positions(*grid, base=self.config.base_tokens, channels=self.config.hidden)
-        return rearrange(patches, "b d h w -> b (h w) d") + positions.to(patches), grid
+        # Sums keep the layout of their first term: one copy here spares one at every layer that reads x.
+        tokens = rearrange(patches, "b d h w -> b (h w) d").contiguous()
+        return tokens + positions.to(patches), grid
 
     def unpatch(self, x: Tensor, embedding: Tensor, grid: tuple[int, int]) -> Tensor:
         """Tokens (BF, N, D) and time step embedding (BF, D) -> prediction (BF, C_out, H, W)."""

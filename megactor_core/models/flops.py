@@ -75,8 +75,8 @@ def count_denoiser(config: ModelConfig, *, frames: int, size_px: int, reference:
     `spatial` is everything frame-wise but audio, without reference keys; `reference attention` is what the
     queries spend on those keys, zero for unconditional rows (reference = False).
     """
-    tokens, width, audio = _tokens(size_px), config.hidden, config.audio
-    inner = audio.inner_width or width
+    tokens = _tokens(size_px)
+    readers = config.depth - config.reference_start if reference else 0
     spatial = _backbone(
         config,
         frames=frames,
@@ -85,19 +85,11 @@ def count_denoiser(config: ModelConfig, *, frames: int, size_px: int, reference:
         channels=config.latent_channels + config.driven.out_channels,
         head=True,
     )
-    readers = config.depth - config.reference_start if reference else 0
-    audio_attention = (
-        _linear(tokens, width, inner)
-        + 2 * _linear(audio.tokens, audio.width, inner)
-        + _attention(tokens, audio.tokens, inner)
-        + _linear(tokens, inner, width)
-    )
-    temporal = _temporal(config, frames=frames, tokens=tokens)
     return {
         "spatial": spatial,
-        "reference attention": readers * frames * _attention(tokens, tokens, width),
-        "audio attention": config.depth * frames * audio_attention,
-        "temporal": len(config.temporal_blocks) * temporal,
+        "reference attention": readers * frames * _attention(tokens, tokens, config.hidden),
+        "audio attention": config.depth * frames * _audio_attention(config, tokens=tokens),
+        "temporal": len(config.temporal_blocks) * _temporal(config, frames=frames, tokens=tokens),
     }
 
 
@@ -138,15 +130,23 @@ def _backbone(
     return timestep + frames * (patches + blocks * block + outputs)
 
 
+def _audio_attention(config: ModelConfig, *, tokens: int) -> int:
+    """One audio attention of one frame: N queries, S keys."""
+    width, audio = config.hidden, config.audio
+    inner = audio.inner_width or width
+    keys_values = 2 * _linear(audio.tokens, audio.width, inner)
+    queries_out = _linear(tokens, width, inner) + _linear(tokens, inner, width)
+    return keys_values + queries_out + _attention(tokens, audio.tokens, inner)
+
+
 def _temporal(config: ModelConfig, *, frames: int, tokens: int) -> int:
-    """One temporal module: N / g^2 sequences of g^2 x frames tokens, a gated MLP of twice the width."""
+    """One temporal module over a window: N / g^2 sequences of g^2 x frames tokens, and a gated MLP."""
     width, temporal = config.hidden, config.temporal
     cell = temporal.grid**2
-    attention = 4 * _linear(frames * tokens, width, width) + (tokens // cell) * _attention(
-        cell * frames, cell * frames, width
-    )
-    mlp = 3 * _linear(frames * tokens, width, config.mlp_ratio * width)
-    return 2 * _linear(frames * tokens, width, width) + temporal.attentions * attention + mlp
+    square = _linear(frames * tokens, width, width)
+    attention = 4 * square + tokens // cell * _attention(cell * frames, cell * frames, width)
+    mlp = 3 * config.mlp_ratio * square  # two halves in, one out
+    return 2 * square + temporal.attentions * attention + mlp
 
 
 # What surrounds them
@@ -174,8 +174,9 @@ def count_audio_encoder(config: ModelConfig, *, frames: int, sound_seconds: floa
 
 def _whisper_chunks(sound_seconds: float) -> int:
     """Chunks of 30 s; neighbours overlap by the margins that are thrown away."""
-    beyond_first = max(0.0, sound_seconds - WHISPER_SECONDS)
-    return 1 + math.ceil(beyond_first / (WHISPER_SECONDS - 2 * CHUNK_MARGIN_SECONDS))
+    steps_beyond_first = max(0, round(sound_seconds * WHISPER_HZ) - WHISPER_SECONDS * WHISPER_HZ)
+    stride = (WHISPER_SECONDS - 2 * CHUNK_MARGIN_SECONDS) * WHISPER_HZ
+    return 1 + math.ceil(steps_beyond_first / stride)
 
 
 def _whisper_chunk(width: int) -> int:
@@ -238,7 +239,8 @@ def _kl_encode(config: AutoencoderConfig, size_px: int) -> int:
             work += _kl_residual(pixels, channels, width)
             channels = width
     moments = 2 * config.latent_channels  # mean and log-variance
-    return work + _kl_middle(pixels) + _conv(pixels, 3, channels, moments) + _conv(pixels, 1, moments, moments)
+    out = _conv(pixels, 3, channels, moments) + _conv(pixels, 1, moments, moments)
+    return work + _kl_middle(pixels) + out
 
 
 def _kl_decode(config: AutoencoderConfig, size_px: int) -> int:
