@@ -31,7 +31,7 @@ from megactor_core.faces.regions import (
     RegionBoxes,
     driven_mask,
     driving_composite,
-    masks_of_boxes,
+    driving_masks,
     region_boxes,
     token_mask,
 )
@@ -177,7 +177,7 @@ def encode_driver(
         index = [start + k for k in range(len(decoded)) if track.driven[start + k]]
         if index:
             pictures = np.stack([_warped(decoded[i - start], track.warp[i], size_px) for i in index])
-            eyes, mouth = masks_of_boxes(_boxes_of(boxes, index), size_px=size_px, regions=regions)
+            eyes, mouth = driving_masks(_boxes_of(boxes, index), size_px=size_px, regions=regions)
             patches = driving_composite(pictures, driven_mask(eyes, mouth, regions=regions))
             _write_records(driving.motion, index, _encode(sigma, patches))
             _write_records(driving.eyes, index, _tokens(eyes, dilation))

@@ -20,10 +20,6 @@ MOUTH = tuple(range(48, 68))
 REGIONS: frozenset[Region] = frozenset({"eyes", "mouth"})
 LUMA = (0.2989, 0.5870, 0.1140)
 """Weights of red, green and blue in the driving picture [R]."""
-SQUARE_DIVISOR = 12.0
-"""Half a square box is the picture's size over this: [R] at inference (8 to 16 in its training)."""
-TIGHT_PADDING = 0.75
-"""A tight box reaches this share of the points' width and height from their centre [R]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +39,8 @@ def region_boxes(
     size_px: int,
     shape: BoxShape,
     per: BoxPer,
-    divisor: float = SQUARE_DIVISOR,
-    padding: float = TIGHT_PADDING,
+    divisor: float,
+    padding: float,
 ) -> RegionBoxes:
     """The boxes of both eyes (with brows) and of the mouth: points (F, 68, 2) of a crop of `size_px` pixels.
 
@@ -80,28 +76,13 @@ def box_masks(boxes: np.ndarray, *, size_px: int) -> np.ndarray:
     return mask
 
 
-def driving_masks(
-    points: np.ndarray,
-    *,
-    size_px: int,
-    regions: Set[str],
-    shape: BoxShape,
-    per: BoxPer,
-    divisor: float = SQUARE_DIVISOR,
-    padding: float = TIGHT_PADDING,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The eye and the mouth masks of a clip, (F, size_px, size_px) bool each; arguments as `region_boxes`.
+def driving_masks(boxes: RegionBoxes, *, size_px: int, regions: Set[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The eye and the mouth masks of F frames' boxes, (F, size_px, size_px) bool each.
 
     Where the mouth is not driven, its pixels are taken out of the eye mask: the boxes may overlap, and
     mouth pixels would otherwise reach the model through the eyes' box.
     Raises ConfigError for a region other than eyes and mouth.
     """
-    boxes = region_boxes(points, size_px=size_px, shape=shape, per=per, divisor=divisor, padding=padding)
-    return masks_of_boxes(boxes, size_px=size_px, regions=regions)
-
-
-def masks_of_boxes(boxes: RegionBoxes, *, size_px: int, regions: Set[str]) -> tuple[np.ndarray, np.ndarray]:
-    """`driving_masks` of boxes known already, for clips that are worked on a few frames at a time."""
     require_regions(regions)
     eyes = box_masks(boxes.eyes, size_px=size_px)
     mouth = box_masks(boxes.mouth, size_px=size_px)

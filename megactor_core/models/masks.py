@@ -42,7 +42,8 @@ def region_mask(
 
     mouth, eyes: (B, N) bool token masks. `paper`: mouth tokens do not read eye tokens (one hop; other tokens
     still may, so nothing is isolated over several blocks). `strict` (ours): no token outside the eyes reads
-    them, which holds at any depth. active (B,) bool: rows where the mouth is not driven visually; None = all.
+    them, which holds at any depth unless a norm over time mixes the frame (docs/paper.md).
+    active (B,) bool: rows where the mouth is not driven visually; None = all.
     """
     if mode == "off":
         return None

@@ -12,11 +12,11 @@ from megactor_core.faces.regions import (
     MOUTH,
     SIDE_A,
     SIDE_B,
+    RegionBoxes,
     box_masks,
     driven_mask,
     driving_composite,
     driving_masks,
-    masks_of_boxes,
     region_boxes,
     token_mask,
 )
@@ -34,6 +34,15 @@ def faces(seed: int, frames: int = 3, size: int = SIZE) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-0.1 * size, 1.1 * size, (frames, 68, 2)).astype(np.float32)
 
 
+def boxes_of(points: np.ndarray, *, size_px: int, shape: Shape, per: Per) -> RegionBoxes:
+    return region_boxes(points, size_px=size_px, shape=shape, per=per, divisor=12, padding=0.75)
+
+
+def clip_masks(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    boxes = boxes_of(points, size_px=SIZE, shape="square", per="clip")
+    return driving_masks(boxes, size_px=SIZE, regions={"eyes", "mouth"})
+
+
 def test_the_groups_are_the_two_brows_with_their_eyes_and_the_mouth() -> None:
     assert set(SIDE_A) == {17, 18, 19, 20, 21, 36, 37, 38, 39, 40, 41}
     assert set(SIDE_B) == {22, 23, 24, 25, 26, 42, 43, 44, 45, 46, 47}
@@ -42,14 +51,14 @@ def test_the_groups_are_the_two_brows_with_their_eyes_and_the_mouth() -> None:
 
 def test_square_boxes_are_centred_on_the_mean_with_half_side_size_over_divisor() -> None:
     points = faces(0, size=512)
-    boxes = region_boxes(points, size_px=512, shape="square", per="frame")
+    boxes = boxes_of(points, size_px=512, shape="square", per="frame")
     centre = points[:, list(MOUTH)].mean(axis=1)
     np.testing.assert_allclose(
         boxes.mouth[:, 0], np.hstack([centre - 512 / 12, centre + 512 / 12]), atol=1e-3
     )
     assert boxes.eyes.shape == (3, 2, 4)
     assert boxes.eyes.dtype == np.float32
-    wide = region_boxes(points, size_px=512, shape="square", per="frame", divisor=8).eyes
+    wide = region_boxes(points, size_px=512, shape="square", per="frame", divisor=8, padding=0.75).eyes
     np.testing.assert_allclose(wide[..., 2] - wide[..., 0], 128, atol=1e-3)
 
 
@@ -57,7 +66,7 @@ def test_tight_boxes_reach_three_quarters_of_the_extent_to_each_side() -> None:
     points = faces(1)
     side_a = points[:, list(SIDE_A)]
     low, high = side_a.min(axis=1), side_a.max(axis=1)
-    box = region_boxes(points, size_px=SIZE, shape="tight", per="frame").eyes[:, 0]
+    box = boxes_of(points, size_px=SIZE, shape="tight", per="frame").eyes[:, 0]
     np.testing.assert_allclose(box[:, :2], (low + high) / 2 - 0.75 * (high - low), atol=1e-4)
     np.testing.assert_allclose(box[:, 2:], (low + high) / 2 + 0.75 * (high - low), atol=1e-4)
 
@@ -65,8 +74,8 @@ def test_tight_boxes_reach_three_quarters_of_the_extent_to_each_side() -> None:
 @given(seed=seeds, shape=shapes)
 def test_the_clip_box_holds_every_frames_box_and_does_not_move(seed: int, shape: Shape) -> None:
     points = faces(seed)
-    each = region_boxes(points, size_px=SIZE, shape=shape, per="frame")
-    whole = region_boxes(points, size_px=SIZE, shape=shape, per="clip")
+    each = boxes_of(points, size_px=SIZE, shape=shape, per="frame")
+    whole = boxes_of(points, size_px=SIZE, shape=shape, per="clip")
     for frame, clip in ((each.eyes, whole.eyes), (each.mouth, whole.mouth)):
         assert (clip == clip[:1]).all()
         np.testing.assert_array_equal(clip[0, :, :2], frame[..., :2].min(axis=0))
@@ -97,10 +106,10 @@ def test_no_mouth_pixel_reaches_the_composite_when_the_mouth_is_not_driven(
     points = faces(seed)
     rng = np.random.default_rng(seed)
     frames = rng.integers(1, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-    boxes = region_boxes(points, size_px=SIZE, shape=shape, per=per)
+    boxes = boxes_of(points, size_px=SIZE, shape=shape, per=per)
     inside_mouth = box_masks(boxes.mouth, size_px=SIZE)
     regions = frozenset({"eyes"})
-    eyes, mouth = driving_masks(points, size_px=SIZE, regions=regions, shape=shape, per=per)
+    eyes, mouth = driving_masks(boxes, size_px=SIZE, regions=regions)
     shown = driving_composite(frames, driven_mask(eyes, mouth, regions=regions))
     assert inside_mouth.any()
     assert not shown[inside_mouth].any()
@@ -112,8 +121,8 @@ def test_no_mouth_pixel_reaches_the_composite_when_the_mouth_is_not_driven(
 @given(seed=seeds, shape=shapes)
 def test_when_the_mouth_is_driven_the_eye_mask_is_whole(seed: int, shape: Shape) -> None:
     points = faces(seed)
-    boxes = region_boxes(points, size_px=SIZE, shape=shape, per="frame")
-    eyes, mouth = masks_of_boxes(boxes, size_px=SIZE, regions={"eyes", "mouth"})
+    boxes = boxes_of(points, size_px=SIZE, shape=shape, per="frame")
+    eyes, mouth = driving_masks(boxes, size_px=SIZE, regions={"eyes", "mouth"})
     np.testing.assert_array_equal(eyes, box_masks(boxes.eyes, size_px=SIZE))
     np.testing.assert_array_equal(driven_mask(eyes, mouth, regions={"eyes", "mouth"}), eyes | mouth)
     np.testing.assert_array_equal(driven_mask(eyes, mouth, regions={"mouth"}), mouth)
@@ -123,12 +132,10 @@ def test_when_the_mouth_is_driven_the_eye_mask_is_whole(seed: int, shape: Shape)
 def test_frames_without_a_face_show_nothing_and_do_not_spoil_the_clip_box() -> None:
     points = faces(2, frames=4)
     points[1] = np.nan
-    eyes, mouth = driving_masks(points, size_px=SIZE, regions={"eyes", "mouth"}, shape="square", per="clip")
+    eyes, mouth = clip_masks(points)
     assert not eyes[1].any()
     assert not mouth[1].any()
-    kept = driving_masks(
-        points[[0, 2, 3]], size_px=SIZE, regions={"eyes", "mouth"}, shape="square", per="clip"
-    )
+    kept = clip_masks(points[[0, 2, 3]])
     np.testing.assert_array_equal(eyes[[0, 2, 3]], kept[0])
 
 
@@ -175,4 +182,6 @@ def test_a_size_that_does_not_divide_is_one_error() -> None:
 
 def test_unknown_regions_are_refused() -> None:
     with pytest.raises(ConfigError, match="no region 'ears'"):
-        driving_masks(faces(0), size_px=SIZE, regions={"ears"}, shape="square", per="clip")
+        driving_masks(
+            boxes_of(faces(0), size_px=SIZE, shape="square", per="clip"), size_px=SIZE, regions={"ears"}
+        )
