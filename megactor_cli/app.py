@@ -18,7 +18,8 @@ FAILED = 1
 INTERRUPTED = Interrupted.exit_code
 TERMINATED = 143
 
-QUIET_LIBRARIES = {
+LIBRARY_SETTINGS = {
+    "OMP_WAIT_POLICY": "passive",  # threads that wait must not fight for cores that others use
     "DIFFUSERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -80,7 +81,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or input, 130 and 143 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
-    os.environ.update(QUIET_LIBRARIES | os.environ)
+    os.environ.update(LIBRARY_SETTINGS | os.environ)
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -9,13 +10,13 @@ from megactor_core.animation.conditions import read_conditions
 from megactor_core.animation.denoise import Sampling, denoise
 from megactor_core.animation.listener import Listener, OnNote, OnProgress
 from megactor_core.animation.output import write_output
-from megactor_core.animation.plan import plan
+from megactor_core.animation.plan import output_of, plan
 from megactor_core.animation.portrait import read_portrait
 from megactor_core.animation.previews import open_previews
 from megactor_core.animation.report import AnimateReport, describe
 from megactor_core.animation.resume import finished, kept_when_interrupted, open_run
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.errors import MegActorError
+from megactor_core.errors import MegActorError, OutputError
 from megactor_core.faces.landmarks import prepare
 from megactor_core.models.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from megactor_core.models.device import resolve_device, resolve_dtype
@@ -43,8 +44,15 @@ def animate_jobs(
     """Animate one after the other; a failing job does not stop the rest, a checkpoint is loaded once."""
     load, listener = _Loader(), Listener.of(on_progress, on_note)
     results: list[AnimateReport | MegActorError] = []
+    outputs: set[Path] = set()
     for config in configs:
         try:
+            if output_of(config) in outputs:
+                raise OutputError(
+                    f"Another job of this run has written '{output_of(config)}'.",
+                    fix="Give each job its own `output`.",
+                )
+            outputs.add(output_of(config))
             results.append(_animate(config, load, listener))
         except MegActorError as error:
             results.append(error)

@@ -59,7 +59,7 @@ def plan(config: AnimateConfig) -> Plan:
         if not path.exists():
             raise MediaError(f"There is no file '{path}'.", fix="Check the path.")
     outputs = plan_outputs(
-        config.output or _default_output(config),
+        output_of(config),
         inputs=inputs,
         overwrite=config.overwrite,
         compare=config.compare,
@@ -77,7 +77,10 @@ def plan(config: AnimateConfig) -> Plan:
     )
 
 
-def _default_output(config: AnimateConfig) -> Path:
+def output_of(config: AnimateConfig) -> Path:
+    """The video of a configuration: the one it names, or one named after its inputs."""
+    if config.output is not None:
+        return config.output
     parts = [path.stem for path in (config.reference, config.driving, config.audio) if path is not None]
     return OUTPUT_FOLDER / f"{'-'.join(parts)}.mp4"
 

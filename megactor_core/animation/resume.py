@@ -8,7 +8,7 @@ from typing import Any
 from megactor_core.animation.plan import CADENCE, Plan
 from megactor_core.animation.report import AnimateReport
 from megactor_core.animation.store import RunFolder
-from megactor_core.errors import ConfigError, Interrupted, UsageError
+from megactor_core.errors import ConfigError, Interrupted, MegActorError, UsageError
 from megactor_core.files import sha256_of
 from megactor_core.models.checkpoint import Checkpoint
 
@@ -75,6 +75,12 @@ def kept_when_interrupted(folder: RunFolder) -> Iterator[RunFolder]:
             folder.remove()
         folder.close()
         raise
+    except OSError as error:
+        folder.close()
+        raise MegActorError(
+            f"{error.strerror or error}; the work so far is kept in '{folder.path}'.",
+            fix="Mend that (free some space, say) and run the same command with --resume to go on.",
+        ) from None
     except BaseException:
         folder.close()
         raise

@@ -91,7 +91,7 @@ class AnimateConfig(Config):
     output: Path | None = None
     """The mp4. None: outputs/<portrait>-<drivers>.mp4."""
     resume: bool = False
-    """Go on with an interrupted run of the same settings; a finished one is left as it is."""
+    """Go on with an interrupted run of the same settings; a finished one of these settings stays as it is."""
     overwrite: bool = False
     """Replace an existing file at `output` that this tool did not write."""
 

@@ -12,7 +12,7 @@ import soundfile
 
 from megactor_core.animation.animate import AnimateReport, animate, animate_jobs
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.errors import MediaError, OutputError, UsageError
+from megactor_core.errors import MediaError, MegActorError, OutputError, UsageError
 from megactor_core.media.image import read_image
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.media.video_writer import VideoWriter
@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_no_video_and_keeps_the_work(
 
     with monkeypatch.context() as patch:
         patch.setattr("megactor_core.media.video_writer.VideoWriter.write", full)
-        with pytest.raises(OSError, match="space"):
+        with pytest.raises(MegActorError, match=r"space.*kept in .*--resume"):
             run(audio=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4.resume"]
     monkeypatch.setattr("megactor_core.models.dit.Denoiser.forward", None)  # nothing is denoised again
@@ -284,7 +284,8 @@ def test_a_failing_job_does_not_stop_the_rest(media: Path, speaking_checkpoint: 
     )
     bad = good.updated(reference=media / "nobody.png", output=tmp_path / "bad.mp4")
     done: list[Any] = []
-    results = animate_jobs([bad, good], on_done=done.append)
+    results = animate_jobs([bad, good, good.updated(seed=1)], on_done=done.append)
+    assert isinstance(results[2], OutputError)  # it would have replaced the second job's video
     assert results == done
     assert isinstance(results[0], MediaError)
     assert isinstance(results[1], AnimateReport)
