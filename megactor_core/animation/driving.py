@@ -10,7 +10,6 @@ Shape legend:
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -103,7 +102,6 @@ class DrivingTrack:
     """
 
     path: Path
-    video_fps: Fraction
     warp: np.ndarray
     points: np.ndarray
     driven: np.ndarray
@@ -147,7 +145,6 @@ def _aligned(
     )
     return DrivingTrack(
         path=path,
-        video_fps=config.fps,
         warp=warp,
         points=transform_points(warp, track.points),
         driven=track.driven,
