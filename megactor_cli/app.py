@@ -1,5 +1,6 @@
 """The `megactor` command: registers the commands and holds the one error boundary."""
 
+import io
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ def make_app(*loaded: str) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
         help="Mixed-modal portrait animation: a portrait, a driving video and speech become a talking head.",
     )
     app.callback()(_root)
@@ -81,6 +83,8 @@ def _root(
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or input, 130 and 143 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     os.environ.update(LIBRARY_SETTINGS | os.environ)
     status = run(sys.argv[1:])
     try:
@@ -127,7 +131,7 @@ def _as_known(error: Exception) -> MegActorError:
         case _:
             first_line = (str(error).splitlines() or [""])[0]
             return MegActorError(
-                f"This is a bug in megactor: {type(error).__name__}: {first_line}",
+                f"This is a bug in megactor: {type(error).__name__}: {first_line.rstrip('.')}.",
                 fix="Please report it with what MEGACTOR_DEBUG=1 shows.",
             )
 

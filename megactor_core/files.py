@@ -1,9 +1,11 @@
 """Files that are either complete under their final name or not there at all."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +55,29 @@ def atomic_folder(final: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def sole_owner(lock: Path) -> Iterator[None]:
+    """Hold the lock file `lock` while the block runs, so that no second run writes in the same place.
+
+    The system frees the lock when the process ends in any way; the file stays and says who had it last.
+    Raises OutputError, naming the owner, where another process holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise OutputError(
+                f"'{lock.parent}' is in use by another run ({file.read().strip() or 'unknown'}).",
+                fix="Wait for it to end, or choose another --output.",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
 def temporary_beside(final: Path) -> Path:
     """A hidden temporary path in the folder of `final`, which is made and checked to be writable."""
     require_writable_folder(final.parent)
@@ -80,9 +105,13 @@ def require_writable_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any] | list[Any]) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Write `value` as indented JSON, atomically.
+
+    File names may hold bytes that are no UTF-8, which Python carries as surrogates: they become escapes.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def sha256_of(path: Path) -> str:

@@ -35,7 +35,7 @@ from megactor_core.faces.regions import (
     token_mask,
 )
 from megactor_core.faces.smooth import smooth_track
-from megactor_core.faces.track import FilledTrack, fill_lost
+from megactor_core.faces.track import FilledTrack, fill_lost, treatments
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.models.sigma import Sigma
 
@@ -191,14 +191,17 @@ def _frames(path: Path, *, config: AnimateConfig, max_frames: int | None) -> Ite
 def _pictures(track: DrivingTrack, config: AnimateConfig) -> Iterator[np.ndarray]:
     """The frames to cut patches from; a face that is held is held as a picture, not only as a place."""
     frames = _frames(track.path, config=config, max_frames=len(track.driven))
-    return _held(frames, frozenset(track.lost_frames)) if config.on_lost_face == "hold" else frames
+    found = np.ones(len(track.driven), dtype=bool)
+    found[list(track.lost_frames)] = False
+    treated = treatments(found, policy=config.on_lost_face)
+    return _held(frames, frozenset(n for n, treatment in enumerate(treated) if treatment == "held"))
 
 
-def _held(frames: Iterable[np.ndarray], lost: frozenset[int]) -> Iterator[np.ndarray]:
-    """As many frames, each lost one replaced by the last that is not, or by the first where none came yet."""
+def _held(frames: Iterable[np.ndarray], held: frozenset[int]) -> Iterator[np.ndarray]:
+    """As many frames, each held one replaced by the last that is not, or by the first where none came yet."""
     shown, waiting = None, 0
     for number, frame in enumerate(frames):
-        if number not in lost:
+        if number not in held:
             yield from repeat(frame, waiting)
             shown, waiting = frame, 0
         if shown is None:

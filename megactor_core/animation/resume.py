@@ -28,27 +28,26 @@ def finished(job: Plan) -> AnimateReport | None:
 
 
 def open_run(job: Plan, checkpoint: Checkpoint) -> RunFolder:
-    """The run's folder: an interrupted run's with --resume, else a new one.
+    """The run's folder, claimed: an interrupted run's with --resume, else a new one.
 
-    Raises ConfigError where the interrupted run had other settings, inputs or weights.
+    Raises ConfigError where the interrupted run had other settings, inputs or weights, OutputError where
+    another run is at work on the same output.
     """
-    folder = RunFolder.of(job.outputs.video)
     wanted = {
         **_identity(job.config.model_dump(mode="json")),
         "checkpoint weights": checkpoint.sha256,
         "input files": job.input_hashes(),
     }
-    if not (job.config.resume and folder.exists()):
-        folder.start({"run": wanted})
-        return folder
-    found = folder.state().get("run")
-    found = found if isinstance(found, dict) else {}
-    for key in wanted:
-        if found.get(key) != wanted[key]:
-            raise ConfigError(
-                f"Cannot go on with '{folder.path}': {key} was {found.get(key)!r}, now {wanted[key]!r}.",
-                fix="Use the settings of the interrupted run, or leave --resume out to start anew.",
-            )
+    folder = RunFolder.of(job.outputs.video)
+    folder.claim()
+    try:
+        if job.config.resume and folder.exists():
+            _require_same_run(folder, wanted)
+        else:
+            folder.start({"run": wanted})
+    except BaseException:
+        folder.close()
+        raise
     return folder
 
 
@@ -85,6 +84,17 @@ def kept_when_interrupted(folder: RunFolder) -> Iterator[RunFolder]:
         folder.close()
         raise
     folder.remove()
+
+
+def _require_same_run(folder: RunFolder, wanted: dict[str, Any]) -> None:
+    found = folder.state().get("run")
+    found = found if isinstance(found, dict) else {}
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            raise ConfigError(
+                f"Cannot go on with '{folder.path}': {key} was {found.get(key)!r}, now {wanted[key]!r}.",
+                fix="Use the settings of the interrupted run, or leave --resume out to start anew.",
+            )
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:

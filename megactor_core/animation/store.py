@@ -7,15 +7,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from megactor_core.errors import OutputError
-from megactor_core.files import write_json
+from megactor_core.files import sole_owner, write_json
 
 STATE: Final = "state.json"
+LOCK: Final = "lock"
 
 
 class FrameFile:
@@ -61,6 +63,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files: dict[str, FrameFile] = {}
+        self._owned = ExitStack()
 
     @staticmethod
     def of(video: Path) -> "RunFolder":
@@ -69,15 +72,23 @@ class RunFolder:
     def exists(self) -> bool:
         return (self.path / STATE).exists()
 
-    def start(self, state: dict[str, Any]) -> None:
-        """Begin anew: an earlier run's folder is removed; raises OutputError for a folder of another kind."""
-        if self.path.exists() and not self.exists():
+    def claim(self) -> None:
+        """Keep other runs out of the folder until `close`.
+
+        Raises OutputError where another run is at work in it, and for a folder of another kind.
+        """
+        if self.path.exists() and not self.exists() and {path.name for path in self.path.iterdir()} - {LOCK}:
             raise OutputError(
                 f"'{self.path}' is needed for this run, but it exists and is not a run of megactor.",
                 fix="Move it away, or choose another --output.",
             )
-        self.remove()
-        self.path.mkdir(parents=True)
+        self._owned.enter_context(sole_owner(self.path / LOCK))
+
+    def start(self, state: dict[str, Any]) -> None:
+        """Begin anew in a claimed folder: what an earlier run left there is removed."""
+        for path in self.path.iterdir():
+            if path.name != LOCK:
+                path.unlink()
         self.save(state)
 
     def state(self) -> dict[str, Any]:
@@ -104,8 +115,9 @@ class RunFolder:
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._owned.close()
 
     def remove(self) -> None:
         """Delete the folder and all that is in it."""
-        self.close()
         shutil.rmtree(self.path, ignore_errors=True)
+        self.close()

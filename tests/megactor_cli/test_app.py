@@ -83,6 +83,13 @@ def test_version(megactor) -> None:
     assert result.out.startswith("megactor ")
 
 
+@pytest.mark.parametrize("command", [(), ("animate",), ("weights", "list")])
+def test_help_is_short_too(megactor, command) -> None:
+    result = megactor(*command, "-h")
+    assert result.exit_code == 0
+    assert result.out == megactor(*command, "--help").out
+
+
 def test_the_module_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "megactor_cli", "animate", "--alpha", "11"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

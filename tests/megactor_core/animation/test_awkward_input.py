@@ -4,7 +4,10 @@ Whatever happens: no traceback, nothing under the final name but a whole video, 
 """
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -276,3 +279,17 @@ def test_float16_on_a_cpu_and_devices_that_are_not_there(attempt: Attempt, media
     assert_refused(attempt(audio=speech, extra=("--device", "abacus")), "abacus")
     assert_refused(attempt(audio=speech, extra=("--device", "meta")), "meta")
     assert attempt(audio=speech, extra=("--dtype", "bfloat16", "--device", "cpu")).code == 0
+
+
+def test_file_names_that_are_no_utf8(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> None:
+    """Old archives name files in Latin-1; JSON has an escape for such bytes."""
+    portrait = tmp_path / os.fsdecode(b"caf\xe9.png")
+    portrait.write_bytes((media / "portrait.png").read_bytes())
+    command = [sys.executable, "-m", "megactor_cli", "animate", "--json", "--steps=1", "--seconds=0.2"]
+    command += [f"--reference={portrait}", f"--audio={media / 'speech.wav'}"]
+    command += [f"--checkpoint={speaking_checkpoint}", f"--output={portrait.with_suffix('.mp4')}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(json.loads(done.stdout)["output"]).exists()
+    description = json.loads(portrait.with_suffix(".mp4.json").read_text(encoding="utf-8"))
+    assert description["inputs"]["reference"]["path"] == str(portrait)

@@ -131,7 +131,8 @@ def test_interpolate_moves_the_place_and_shows_the_frame_itself(
     assert path[-1, 0] - path[0, 0] > 3
     assert not np.array_equal(done.motion[GAP.start], done.motion[before])
     faces = ["interpolated" if frame in GAP else "found" for frame in range(FRAMES)]
-    faces[-1] = "held"  # nothing comes after it
+    faces[-1] = "held"  # nothing comes after it: the last face stays, not what is in its place by now
+    np.testing.assert_array_equal(done.motion[FRAMES - 1], done.motion[FRAMES - 2])
     assert done.description()["driving_faces"] == runs_of(faces)
 
 

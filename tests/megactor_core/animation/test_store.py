@@ -1,5 +1,6 @@
 """Frame files hold what was written, in any order; run folders delete only themselves."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_run_folder(tmp_path: Path) -> None:
     folder = RunFolder.of(tmp_path / "out.mp4")
     assert not folder.exists()
     assert folder.state() == {}
+    folder.claim()
     folder.start({"run": 1})
     folder.file("a", shape=(1,)).write(0, np.ones((3, 1), np.float32))
     folder.save({"run": 1, "steps_done": 2})
@@ -51,10 +53,29 @@ def test_run_folder(tmp_path: Path) -> None:
     again = RunFolder.of(tmp_path / "out.mp4")
     assert again.state() == {"run": 1, "steps_done": 2}
     assert again.file("a", shape=(1,)).read(1, 3).tolist() == [[1.0], [1.0]]
+    again.claim()
     again.start({"run": 2})
-    assert [path.name for path in again.path.iterdir()] == ["state.json"]
+    assert sorted(path.name for path in again.path.iterdir()) == ["lock", "state.json"]
     again.remove()
     assert list(tmp_path.iterdir()) == []
-    again.path.mkdir()
-    with pytest.raises(OutputError):
-        again.start({})
+
+
+def test_a_folder_of_another_kind_is_not_claimed(tmp_path: Path) -> None:
+    folder = RunFolder.of(tmp_path / "out.mp4")
+    folder.path.mkdir()
+    (folder.path / "diary.txt").touch()
+    with pytest.raises(OutputError, match="not a run of megactor"):
+        folder.claim()
+    (folder.path / "diary.txt").unlink()
+    folder.claim()  # an empty one, or one that a killed run has only just locked, is nobody's
+    folder.close()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    first, second = RunFolder.of(tmp_path / "out.mp4"), RunFolder.of(tmp_path / "out.mp4")
+    first.claim()
+    with pytest.raises(OutputError, match=f"in use by another run.*process {os.getpid()}"):
+        second.claim()
+    first.close()
+    second.claim()
+    second.close()
