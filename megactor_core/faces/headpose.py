@@ -8,7 +8,7 @@ RIGID_POINTS = (36, 39, 42, 45, 27, 28, 29, 30, 31, 33, 35)
 # A generic head in centimetres, x to the picture's right, y down, z away from the camera: outer and inner
 # corners of both eyes, nose bridge to tip, nostrils. Measured on MediaPipe's canonical face geometry, at the
 # places that this project's 68 points are taken from.
-_HEAD_CM = np.array(
+HEAD_CM = np.array(
     [
         [-4.45, -2.66, -3.17],
         [-1.86, -2.59, -3.76],
@@ -53,10 +53,10 @@ def _rotation(observed: np.ndarray, camera: np.ndarray) -> np.ndarray:
     if not np.ptp(observed, axis=0).any():
         return np.full((3, 3), np.nan)
     # EPnP, refined: SQPnP refuses heads that are a few dozen pixels wide in a 4K frame.
-    found, vector, shift = cv2.solvePnP(_HEAD_CM, observed, camera, None, flags=cv2.SOLVEPNP_EPNP)
+    found, vector, shift = cv2.solvePnP(HEAD_CM, observed, camera, None, flags=cv2.SOLVEPNP_EPNP)
     if not found:
         return np.full((3, 3), np.nan)
-    vector, _ = cv2.solvePnPRefineLM(_HEAD_CM, observed, camera, None, vector, shift)
+    vector, _ = cv2.solvePnPRefineLM(HEAD_CM, observed, camera, None, vector, shift)
     return np.asarray(cv2.Rodrigues(vector)[0])
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megactor_core.faces.headpose import _HEAD_CM, RIGID_POINTS, head_pose
+from megactor_core.faces.headpose import HEAD_CM, RIGID_POINTS, head_pose
 
 WIDTH, HEIGHT = 640, 480
 degrees = st.floats(-50, 50)
@@ -20,7 +20,7 @@ def seen(
     rotation: np.ndarray, at: tuple[float, float, float] = (0, 0, 60), focal: float = WIDTH
 ) -> np.ndarray:
     """The generic head, rotated (camera axes: x right, y down, z away), as a camera at the origin sees it."""
-    space = _HEAD_CM @ rotation.T + np.array(at)
+    space = HEAD_CM @ rotation.T + np.array(at)
     points = np.full((68, 2), np.nan)
     points[list(RIGID_POINTS)] = focal * space[:, :2] / space[:, 2:] + np.array([WIDTH - 1, HEIGHT - 1]) / 2
     other = [i for i in range(68) if i not in RIGID_POINTS]
