@@ -40,6 +40,10 @@ class WeightsError(UsageError):
     """Weights or a checkpoint that are missing, damaged or of another shape than asked for."""
 
 
+class MetricError(UsageError):
+    """Pictures, sound or features of which a metric cannot be taken."""
+
+
 class OutputError(UsageError):
     """An output path that cannot be written, or that would destroy something."""
 
@@ -48,3 +52,9 @@ class Interrupted(MegActorError):
     """Work stopped by Ctrl-C or a signal; what is needed to resume was kept."""
 
     exit_code = 130
+
+
+class Terminated(Interrupted):
+    """Work stopped by SIGTERM, as schedulers send it; what is needed to resume was kept."""
+
+    exit_code = 143

@@ -141,6 +141,14 @@ _ENTRIES = (
         needed_by="the preset 'paper', where its recipe chooses this autoencoder",
     ),
     _hub_entry(
+        "pixart-alpha-512",
+        title="PixArt-alpha 512 px transformer, where the paper's training starts",
+        repository="PixArt-alpha/PixArt-alpha",
+        files=("PixArt-XL-2-512x512.pth",),
+        licence="CreativeML Open RAIL++-M",
+        needed_by="train --stage 1 with the preset 'paper'",
+    ),
+    _hub_entry(
         "whisper-tiny",
         title="Whisper tiny speech encoder",
         repository="openai/whisper-tiny",
@@ -155,6 +163,98 @@ _ENTRIES = (
         files=("yolox_l.onnx", "dw-ll_ucoco_384.onnx"),
         licence="Apache-2.0",
         needed_by="face landmarks with --landmarks dwpose, the paper's detector",
+    ),
+    Entry(
+        name="fid",
+        title="InceptionV3 of 2015-12-05 for FID, in pytorch-fid's layout",
+        files=(
+            WeightsFile(
+                name="pt_inception-2015-12-05-6726825d.pth",
+                sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+                bytes=95_628_359,
+            ),
+        ),
+        sources=(
+            HttpsSource(
+                urls={
+                    "pt_inception-2015-12-05-6726825d.pth": "https://github.com/mseitzer/pytorch-fid/releases/"
+                    "download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+                },
+            ),
+        ),
+        licence="Apache-2.0",
+        needed_by="evaluate: FID",
+    ),
+    Entry(
+        name="fvd",
+        title="I3D of Kinetics-400 for FVD, a state dict",
+        files=(WeightsFile(name="i3d_pretrained_400.pt", sha256=None, bytes=None),),
+        sources=(
+            HttpsSource(
+                urls={
+                    "i3d_pretrained_400.pt": "https://github.com/JunyaoHu/common_metrics_on_video_quality/raw/"
+                    "main/fvd/videogpt/i3d_pretrained_400.pt",
+                },
+            ),
+            HubSource(repository="Xiaodong/FVD_I3D", revision="main"),
+        ),
+        licence="Apache-2.0",
+        needed_by="evaluate: FVD",
+    ),
+    Entry(
+        name="lpips",
+        title="AlexNet and the LPIPS v0.1 heads",
+        files=(
+            WeightsFile(
+                name="alexnet-owt-7be5be79.pth",
+                sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+                bytes=244_408_911,
+            ),
+            WeightsFile(
+                name="alex.pth",
+                sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+                bytes=6_009,
+            ),
+        ),
+        sources=(
+            HttpsSource(
+                urls={
+                    "alexnet-owt-7be5be79.pth": "https://download.pytorch.org/models/"
+                    "alexnet-owt-7be5be79.pth",
+                    "alex.pth": "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/"
+                    "082bb24f84c091ea94de2867d34c4544f68e0963/lpips/weights/v0.1/alex.pth",
+                },
+            ),
+        ),
+        licence="BSD-3-Clause (AlexNet), BSD-2-Clause (heads)",
+        needed_by="evaluate: LPIPS",
+    ),
+    Entry(
+        name="syncnet",
+        title="SyncNet v2 for Sync-C and Sync-D",
+        files=(
+            WeightsFile(
+                name="syncnet_v2.model",
+                sha256="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+                bytes=54_573_114,
+            ),
+        ),
+        sources=(
+            HttpsSource(
+                urls={
+                    "syncnet_v2.model": "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/"
+                    "syncnet_v2.model",
+                },
+            ),
+            HttpsSource(
+                urls={
+                    "syncnet_v2.model": "https://huggingface.co/ByteDance/LatentSync-1.6/resolve/main/"
+                    "auxiliary/syncnet_v2.model",
+                },
+            ),
+        ),
+        licence="MIT",
+        needed_by="evaluate: Sync-C and Sync-D",
     ),
 )
 

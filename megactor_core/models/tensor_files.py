@@ -14,7 +14,7 @@ from torch import Tensor
 from megactor_core.errors import WeightsError
 
 SAFETENSORS = ".safetensors"
-PICKLES = (".pth", ".pt", ".ckpt", ".bin")
+PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".model")
 """Suffixes of files that torch.save wrote."""
 DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 DIFFUSERS_INDEX = f"{DIFFUSERS_FILE}.index.json"
@@ -50,19 +50,19 @@ def group_tensors(tensors: Mapping[str, Tensor], group_of: Mapping[str, str]) ->
     return {group: TensorGroup.of(tensors, members) for group, members in names.items()}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, on the CPU and in the file's precision.
+def read_tensors(path: Path, *, leave_out: str | None = None) -> dict[str, Tensor]:
+    """All tensors of a file, on the CPU and in the file's precision; none whose name ends in `leave_out`.
 
-    Reads .safetensors, and the .pth, .pt, .ckpt and .bin files of torch.save; of those only tensors in plain
-    containers, taken from under "state_dict" where that key is. Raises WeightsError for a file that is
-    missing, damaged or of another kind, that holds objects or code, or tensors that are not floating point.
+    Reads .safetensors, and the .pth, .pt, .ckpt, .bin and .model files of torch.save; of those only tensors
+    in plain containers, taken from under "state_dict" where that key is. Raises WeightsError for a file that
+    is missing, damaged or of another kind, that holds objects or code, or other tensors than floating point.
     """
     if not path.is_file():
         raise WeightsError(f"There is no weights file '{path}'.", fix="Check the path.")
     if path.suffix == SAFETENSORS:
-        return _only_floats(_read_safetensors(path), path)
+        return _only_floats(_without(_read_safetensors(path), leave_out), path)
     if path.suffix in PICKLES:
-        return _only_floats(_read_pickle(path), path)
+        return _only_floats(_without(_read_pickle(path), leave_out), path)
     raise WeightsError(
         f"'{path}' has the suffix '{path.suffix}'; weights are read from "
         f"{', '.join((SAFETENSORS, *PICKLES))} files.",
@@ -150,6 +150,12 @@ def _read_pickle(path: Path) -> Any:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         return content["state_dict"]
     return content
+
+
+def _without(content: Any, ending: str | None) -> Any:
+    if ending is None or not isinstance(content, dict):
+        return content
+    return {name: value for name, value in content.items() if not str(name).endswith(ending)}
 
 
 def _only_floats(content: Any, path: Path) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def assert_same(found: dict[str, torch.Tensor]) -> None:
         assert found[name].dtype == value.dtype
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "pth", "pt", "ckpt", "bin"])
+@pytest.mark.parametrize("suffix", ["safetensors", "pth", "pt", "ckpt", "bin", "model"])
 def test_every_kind_of_file_gives_its_tensors(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"weights.{suffix}"
     if suffix == "safetensors":
@@ -48,6 +48,16 @@ def test_every_kind_of_file_gives_its_tensors(tmp_path: Path, suffix: str) -> No
     else:
         torch.save(TENSORS, path)
     assert_same(read_tensors(path))
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_tensors_of_no_use_are_left_out(tmp_path: Path, suffix: str) -> None:
+    counted = {**TENSORS, "a.num_batches_tracked": torch.tensor(3)}
+    path = tmp_path / f"weights.{suffix}"
+    save_file(counted, path) if suffix == "safetensors" else torch.save(counted, path)
+    assert_same(read_tensors(path, leave_out=".num_batches_tracked"))
+    with pytest.raises(WeightsError, match=r"is torch\.int64, not a dense"):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
