@@ -31,6 +31,7 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "model_type": "a group of settings",
+    "multiple_of": "a multiple of {multiple_of}",
     "path_type": "a path",
     "string_type": "text",
     "tuple_type": "a list",
