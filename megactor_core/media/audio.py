@@ -15,6 +15,7 @@ import soundfile
 import soxr
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.packet import Packet
 
 from megactor_core.config.media import DEFAULT_LIMITS, MediaLimits
@@ -38,6 +39,9 @@ _SILENT_PEAK: Final = 1e-3
 
 # Time stamps that a container rounded to milliseconds jitter; a jump above this is a real gap (ours).
 _GAP_SECONDS: Final = 0.05
+
+# Where reading begins in the middle, decoders are given this long to settle before what is wanted (ours).
+_SEEK_LEAD_SECONDS: Final = 1
 
 # The most that an encoder adds at the end to fill its last block; AAC's blocks have 1024 samples.
 _PADDING_SAMPLES: Final = 4096
@@ -64,18 +68,28 @@ class Sound:
         return int(self.samples.shape[1])
 
 
-def read_sound(path: Path, *, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
+def read_sound(
+    path: Path,
+    *,
+    start_seconds: float = 0.0,
+    seconds: float | None = None,
+    limits: MediaLimits = DEFAULT_LIMITS,
+) -> Sound:
     """Read a sound file, or the sound of a video, at its own rate and with all its channels.
 
     The content decides how it is read, not the name. For a video, time 0 is its first picture: sound that
-    starts later is padded with silence, sound from before is cut. Damaged packets become silence.
+    starts later is padded with silence, sound from before is cut. Damaged packets become silence. `seconds`
+    reads only so much, from `start_seconds` on; no more than that is held in memory.
 
-    Raises MediaError where the file cannot be read, holds no sound, or is longer than `limits` allow.
+    Raises MediaError where the file cannot be read, holds no sound there, or what is asked for is longer than
+    `limits` allow.
     """
     require_media_file(path, limits=limits)
-    sound = _read_sound_file(path, limits=limits) if content_kind(path) == SOUND_FILE else None
+    window = _Window(Fraction(max(0.0, start_seconds)), None if seconds is None else Fraction(seconds))
+    is_sound_file = content_kind(path) == SOUND_FILE
+    sound = _read_sound_file(path, window=window, limits=limits) if is_sound_file else None
     if sound is None:
-        sound = _read_container(path, limits=limits)
+        sound = _read_container(path, window=window, limits=limits)
     if not len(sound.samples):
         raise MediaError(f"'{path}' holds a sound of no length.", fix=_GIVE_SOUND)
     if not np.isfinite(sound.samples).all():
@@ -113,14 +127,27 @@ def is_silent(sound: Sound) -> bool:
     return bool(np.abs(around_zero).max() < _SILENT_PEAK)
 
 
-def _read_sound_file(path: Path, *, limits: MediaLimits) -> Sound | None:
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The part of a sound that is wanted; `seconds` None is all that follows `begin_seconds`."""
+
+    begin_seconds: Fraction
+    seconds: Fraction | None
+
+
+def _read_sound_file(path: Path, *, window: _Window, limits: MediaLimits) -> Sound | None:
     """Read with libsndfile; None where it cannot, so that FFmpeg may try."""
     try:
         # An absolute path, since `-` means standard input; bytes, since a name need not be valid text.
         with soundfile.SoundFile(os.fsencode(path.absolute())) as source:
             hz, channels = source.samplerate, source.channels
-            _require_sound_size(path, samples=source.frames, hz=hz, channels=channels, limits=limits)
-            return Sound(source.read(dtype="float32", always_2d=True), hz)
+            begin = min(round(window.begin_seconds * hz), source.frames)
+            left = source.frames - begin
+            count = left if window.seconds is None else min(left, round(window.seconds * hz))
+            _require_sound_size(path, samples=count, hz=hz, channels=channels, limits=limits)
+            if begin:
+                source.seek(begin)
+            return Sound(source.read(count, dtype="float32", always_2d=True), hz)
     except soundfile.LibsndfileError:
         return None
 
@@ -142,16 +169,30 @@ def _require_sound_size(path: Path, *, samples: int, hz: int, channels: int, lim
             )
 
 
-def _read_container(path: Path, *, limits: MediaLimits) -> Sound:
+def _read_container(path: Path, *, window: _Window, limits: MediaLimits) -> Sound:
     start_seconds = _start_seconds(path, limits=limits)
     with open_container(path, limits=limits) as container:
         stream = container.streams.audio[0]
         allow_decoder(stream, allowed=SOUND_CODECS, path=path, limits=limits)
+        if window.begin_seconds > 0:
+            start_seconds = (start_seconds or Fraction(0)) + window.begin_seconds
+            _seek(container, stream, start_seconds - _SEEK_LEAD_SECONDS)
         track = _Track(stream, start_seconds=start_seconds, path=path, limits=limits)
         packets: Iterator[Packet[AudioStream]] = demux_resilient(container, stream, on_error=lambda: None)
         for packet in packets:
             track.decode(packet)
-        return Sound(track.samples(), stream.rate)
+            if window.seconds is not None and track.seconds >= window.seconds:
+                break
+        samples = track.samples()
+        count = len(samples) if window.seconds is None else round(window.seconds * stream.rate)
+        return Sound(samples[:count], stream.rate)
+
+
+def _seek(container: InputContainer, stream: AudioStream, seconds: Fraction) -> None:
+    """Go to the packet at or before this time; where there is no way to, reading begins at the beginning."""
+    if seconds > 0 and stream.time_base:
+        with suppress(av.error.FFmpegError):
+            container.seek(round(seconds / stream.time_base), stream=stream)
 
 
 def _start_seconds(path: Path, *, limits: MediaLimits) -> Fraction | None:
@@ -189,6 +230,11 @@ class _Track:
             for frame in packet.decode():
                 self._add(frame)
 
+    @property
+    def seconds(self) -> float:
+        """How much there is so far."""
+        return self._length / self._hz
+
     def samples(self) -> np.ndarray:
         """All of it as (N, C) float32, without the padding that fills the encoder's last block."""
         joined = np.concatenate([np.zeros((0, self._channels), np.float32), *self._blocks])
@@ -199,7 +245,7 @@ class _Track:
     def _add(self, frame: AudioFrame) -> None:
         samples = self._converted(frame)
         gap = self._place(frame) - self._length
-        if not self._blocks or abs(gap) > _GAP_SECONDS * self._hz:
+        if not self._length or abs(gap) > _GAP_SECONDS * self._hz:
             samples = self._bridged(samples, gap=gap)
         self._require_length(self._length + len(samples))
         self._blocks.append(samples)

@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice, takewhile
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ from megactor_core.media.upright import Upright, require_size
 
 # For the rare stream that states no rate at all; ours, the rate of most talking-head data.
 _FALLBACK_FPS: Final = Fraction(25)
+# So finely a time given as a float counts: 0.12 means 3/25, as the time stamp of that frame says exactly.
+_TICKS_PER_SECOND: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def read_video(
     path: Path,
     *,
     video_fps: Fraction | None = None,
+    start_seconds: float = 0.0,
     seconds: float | None = None,
     limits: MediaLimits = DEFAULT_LIMITS,
     on_skipped: Callable[[int], None] | None = None,
@@ -84,14 +88,19 @@ def read_video(
 
     Without `video_fps` every frame comes as stored. With it the clip is resampled by its time stamps to that
     constant rate, from a constant or a variable one: the nearest frame is shown; round(length * video_fps)
-    frames come out, at least one. `seconds` reads only the start. What cannot be decoded is skipped, and
-    the frame before it is held when resampling; `on_skipped` is told the number of packets so far each time.
+    frames come out, at least one. `seconds` reads only so much, from `start_seconds` on (frame k then shows
+    time start_seconds + k / video_fps), which is reached from the key frame before it. What cannot be decoded
+    is skipped, and the frame before it is held when resampling; `on_skipped` is told the number of packets so
+    far each time.
     Nothing is opened before the first frame is asked for.
 
-    Raises MediaError where `probe_video` does, and where the frame size changes on the way.
+    Raises MediaError where `probe_video` does, where the frame size changes on the way, and where the clip
+    ends before `start_seconds`.
     """
     with open_container(path, limits=limits) as container:
         clip = _Clip(container, path=path, limits=limits, on_skipped=on_skipped)
+        if start_seconds > 0:
+            clip.begin_at(start_seconds)
         for frame in _chosen(clip.frames(), video_fps=video_fps, seconds=seconds):
             yield clip.upright.rgb(frame)
 
@@ -110,9 +119,8 @@ def _chosen(
     frames: Iterator[Timed[av.VideoFrame]], *, video_fps: Fraction | None, seconds: float | None
 ) -> Iterator[av.VideoFrame]:
     if video_fps is None:
-        wanted = (
-            frames if seconds is None else takewhile(lambda timed: float(timed.seconds) < seconds, frames)
-        )
+        shown = dropwhile(lambda timed: timed.seconds + timed.duration_seconds <= 0, frames)
+        wanted = shown if seconds is None else takewhile(lambda timed: float(timed.seconds) < seconds, shown)
         return (timed.item for timed in wanted)
     resampled = at_constant_rate(frames, video_fps=video_fps)
     return resampled if seconds is None else islice(resampled, max(1, round(seconds * video_fps)))
@@ -134,6 +142,7 @@ class _Clip:
         on_skipped: Callable[[int], None] | None = None,
     ) -> None:
         self.stream = _open_picture(container, path=path, limits=limits)
+        self._time_base = self.stream.time_base or Fraction(1, av.time_base)
         self.nominal_seconds = 1 / (self.stream.average_rate or self.stream.guessed_rate or _FALLBACK_FPS)
         self.skipped = 0
         self._container = container
@@ -164,14 +173,34 @@ class _Clip:
             self._require_length(seconds)
         return seconds
 
+    def begin_at(self, seconds: float) -> None:
+        """Go to the key frame before this time, which is time 0 from now on."""
+        beginning = self.start_seconds
+        self.start_seconds += Fraction(seconds).limit_denominator(_TICKS_PER_SECOND)
+        # Where an index is missing or leads too far, everything from the beginning is decoded.
+        for target_seconds in (self.start_seconds, beginning):
+            with suppress(av.error.FFmpegError):
+                self._container.seek(round(target_seconds / self._time_base), stream=self.stream)
+            if self._packet_times is not None:
+                self._packet_times.clear()
+            self._decoded = self._decode()
+            first = next(self._decoded, None)
+            if first is not None and first.seconds <= self.start_seconds:
+                self._first = first
+                return
+        raise MediaError(f"'{self._path}' cannot be read from {seconds:g} s on.", fix="Encode it again.")
+
     def measured_seconds(self) -> Fraction:
         """The length by decoding all that is left, for files that were streamed and never finished."""
         last = deque(self.frames(), maxlen=1).pop()
         return last.seconds + last.duration_seconds
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
-        """Every decodable frame in rising order, timed from the first; once only."""
-        current = replace(self._first, seconds=Fraction(0))
+        """Every decodable frame in rising order, timed from the first; once only.
+
+        After `begin_at` they are timed from there, and the ones that lead up to it have negative times.
+        """
+        current = replace(self._first, seconds=self._first.seconds - self.start_seconds)
         for decoded in self._decoded:
             seconds = decoded.seconds - self.start_seconds
             if seconds <= current.seconds:
@@ -182,6 +211,8 @@ class _Clip:
         # Frames that were lost at the end still count: the last one that was not is held for them.
         stamped_seconds = self._packets_until_seconds - self.start_seconds
         end_seconds = max(current.seconds + current.duration_seconds, stamped_seconds)
+        if end_seconds <= 0:
+            raise MediaError(f"'{self._path}' ends before the asked-for start.", fix="Start earlier.")
         self._require_length(end_seconds)
         yield replace(current, duration_seconds=end_seconds - current.seconds)
 

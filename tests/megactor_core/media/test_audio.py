@@ -252,3 +252,53 @@ def test_real_sounds(real_data: Path) -> None:
         assert (sound.audio_hz, sound.channels) == (audio_hz, channels)
         assert sound.seconds == pytest.approx(seconds, abs=0.01)
         assert not is_silent(sound)
+
+
+# ---------------------------------------------------------------- a part of a sound
+
+
+def rising(seconds: float = 6.0) -> np.ndarray:
+    """A tone that rises, so that every moment of it differs from every other: (N, 1) float32."""
+    t = np.arange(round(seconds * HZ)) / HZ
+    return (0.5 * np.sin(2 * np.pi * (200 + 100 * t) * t))[:, None].astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["whole.wav", "whole.m4a", "film.mp4"])
+@pytest.mark.parametrize("start", [0.0, 0.5, 2.34, 4.9])
+def test_a_part_is_what_the_whole_has_there(tmp_path: Path, name: str, start: float) -> None:
+    path = tmp_path / name
+    if name.endswith(".wav"):
+        soundfile.write(path, rising(), HZ, subtype="FLOAT")
+    else:
+        encode(path, samples=rising(), picture_from=0.0 if name == "film.mp4" else None)
+    whole = read_sound(path).samples
+    part = read_sound(path, start_seconds=start, seconds=0.75).samples
+    assert len(part) == round(0.75 * HZ)
+    begin = round(start * HZ)
+    np.testing.assert_allclose(part, whole[begin : begin + len(part)], atol=0.01)
+
+
+def test_a_part_knows_when_the_picture_began(tmp_path: Path) -> None:
+    path = encode(tmp_path / "late.mp4", samples=rising(), sound_from=0.5, picture_from=1.0)
+    whole = read_sound(path).samples
+    part = read_sound(path, start_seconds=1.5, seconds=0.5).samples
+    np.testing.assert_allclose(part, whole[round(1.5 * HZ) : round(2.0 * HZ)], atol=0.01)
+
+
+def test_a_part_that_reaches_over_the_end_is_as_long_as_there_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, rising(1.0), HZ)
+    assert len(read_sound(path, start_seconds=0.75, seconds=1.0).samples) == HZ // 4
+    with pytest.raises(MediaError, match="no length"):
+        read_sound(path, start_seconds=2.0)
+
+
+def test_a_sound_that_begins_some_blocks_before_the_picture_is_cut_exactly(tmp_path: Path) -> None:
+    """Blocks of AAC that lie before the first picture, each shorter than what counts as a gap."""
+    hz, early_seconds = 48_000, 0.08
+    samples = rising(2.0)
+    samples = resample(Sound(samples, HZ), audio_hz=hz).samples
+    path = encode(tmp_path / "early.mkv", samples=samples, audio_hz=hz, picture_from=early_seconds)
+    found = read_sound(path).samples
+    begin = round(early_seconds * hz)
+    assert np.abs(found[:hz] - samples[begin : begin + hz]).mean() < 0.02

@@ -329,3 +329,45 @@ def test_real_clips_keep_their_frames_and_length(real_data: Path) -> None:
         assert not skipped
         frame = next(read_video(path))
         assert frame.shape == (info.height, info.width, 3)
+
+
+# ---------------------------------------------------------------- a start in the middle
+
+
+@pytest.mark.parametrize("options", [{"g": "4"}, {"g": "250"}, {"g": "5", "bf": "0"}])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
+def test_reading_from_the_middle_gives_what_reading_all_gives_there(
+    make_clip: Clip, name: str, options: dict[str, str]
+) -> None:
+    clip = make_clip(name, frames=14, options=options)
+    whole = indices(clip, video_fps=FPS)
+    for start in range(14):
+        assert indices(clip, video_fps=FPS, start_seconds=start / 25) == whole[start:]
+        assert indices(clip, start_seconds=start / 25) == whole[start:]
+    assert indices(clip, video_fps=FPS, start_seconds=0.2, seconds=0.12) == [5, 6, 7]
+
+
+def test_a_start_between_frames_shows_the_nearest(make_clip: Clip) -> None:
+    clip = make_clip(frames=10)
+    assert indices(clip, video_fps=FPS, start_seconds=0.21)[0] == 5
+    assert indices(clip, video_fps=FPS, start_seconds=0.235)[0] == 6
+
+
+def test_a_start_behind_the_end_is_an_error(make_clip: Clip) -> None:
+    with pytest.raises(MediaError, match="ends before"):
+        list(read_video(make_clip(frames=10), video_fps=FPS, start_seconds=0.6))
+
+
+def test_the_middle_is_reached_without_decoding_what_is_before(
+    make_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from megactor_core.media.video import _Clip
+
+    decoded = []
+    frames_of = _Clip._frames_of
+    monkeypatch.setattr(
+        _Clip, "_frames_of", lambda clip, packet: decoded.append(1) or frames_of(clip, packet)
+    )
+    clip = make_clip(frames=200, options={"g": "10"})
+    list(read_video(clip, video_fps=FPS, start_seconds=6.0, seconds=0.2))
+    assert len(decoded) < 40

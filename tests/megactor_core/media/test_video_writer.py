@@ -272,3 +272,39 @@ def test_the_same_frames_give_the_same_bytes_whatever_memory_held_before(tmp_pat
                 writer.write(frame)
         seen.add((tmp_path / "clip.mp4").read_bytes())
     assert len(seen) == 1
+
+
+# ---------------------------------------------------------------- videos that are read frame by frame
+
+
+def _key_frames(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.pts is not None]
+    order = sorted(int(p.pts) for p in packets)
+    return [order.index(int(p.pts)) for p in packets if p.is_keyframe]
+
+
+def _write_noise(path: Path, **options: object) -> Path:
+    rng = np.random.default_rng(0)
+    with VideoWriter(path, video_fps=Fraction(25), width=64, height=48, **options) as video:
+        for _ in range(60):
+            video.write(rng.integers(0, 255, (48, 64, 3)).astype(np.uint8))
+    return path
+
+
+def test_key_frames_come_as_often_as_asked_for(tmp_path: Path) -> None:
+    often = _key_frames(_write_noise(tmp_path / "often.mp4", gop_frames=6))
+    assert max(np.diff([*often, 60])) <= 6
+    usual = _key_frames(_write_noise(tmp_path / "usual.mp4"))
+    assert max(np.diff([*usual, 60])) <= 25
+    assert len(usual) < len(often)
+
+
+def test_a_higher_rate_factor_takes_less_space(tmp_path: Path) -> None:
+    sizes = [_write_noise(tmp_path / f"{crf}.mp4", crf=crf).stat().st_size for crf in (17, 35)]
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_the_defaults_are_those_of_quality_high(tmp_path: Path) -> None:
+    plain = _write_noise(tmp_path / "plain.mp4").read_bytes()
+    assert _write_noise(tmp_path / "said.mp4", gop_frames=25, crf=17, threads=0).read_bytes() == plain
