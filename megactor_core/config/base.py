@@ -61,9 +61,9 @@ class Config(BaseModel):
         except ValidationError as error:
             raise ConfigError(_explain(cls, error.errors(), _subject_of(source))) from None
 
-    def updated(self, source: str = "override", **changes: Any) -> Self:
+    def updated(self, label: str = "override", /, **changes: Any) -> Self:
         """A validated copy with some top-level fields replaced."""
-        return type(self).build({**self.model_dump(), **changes}, source=source)
+        return type(self).build({**self.model_dump(), **changes}, source=label)
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:
