@@ -55,10 +55,10 @@ def _help(field: FieldInfo) -> str:
     choices = _choices(field.annotation)
     if choices:
         text += f" One of: {', '.join(choices)}."
-    if field.default is None or isinstance(field.default, bool):
+    if field.is_required() or field.default is None or isinstance(field.default, bool):
         return text
     return f"{text} Default: {field.default}."
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
+    return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()

@@ -22,6 +22,7 @@ PACKAGES = (
     "diffusers",
     "einops",
     "huggingface_hub",
+    "matplotlib",
     "numpy",
     "opencv-python-headless",
     "pebble",

@@ -45,9 +45,7 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for path in temporary.iterdir():
-            _flush(path)
-        _flush(temporary)
+        flush_folder(temporary)
         os.rename(temporary, final)
         _flush(final.parent)
     except BaseException:
@@ -118,6 +116,13 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file as 64 hex digits, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(folder: Path, *, contents: bool = True) -> None:
+    """Wait until a folder, and by default the files in it, are on the disk and not only in memory."""
+    for path in folder.iterdir() if contents else ():
+        _flush(path)
+    _flush(folder)
 
 
 def _flush(path: Path) -> None:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from megactor_core.config.model import LATENT_STRIDE_PX, AutoencoderConfig
 from megactor_core.models.pretrained import load_pretrained
 
+_NO_LOG_VARIANCE = -30.0
+
 
 class Autoencoder(nn.Module):
     """The border that the rest of the project sees, around either network."""
@@ -32,6 +34,17 @@ class Autoencoder(nn.Module):
         if not isinstance(latents, Tensor):
             latents = latents.latent_dist.mode()
         return latents * self.scaling_factor
+
+    @torch.no_grad()
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the unscaled latents of pictures (B, 3, h, w): (B, C, H, W) each.
+
+        A network without a variance has the lowest that diffusers' distribution knows.
+        """
+        latents: Any = self.network.encode(2 * pictures - 1)  # type: ignore[operator]
+        if isinstance(latents, Tensor):
+            return latents, torch.full_like(latents, _NO_LOG_VARIANCE)
+        return latents.latent_dist.mean, latents.latent_dist.logvar
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

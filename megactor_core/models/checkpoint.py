@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -52,6 +53,8 @@ class CheckpointInfo(Config):
     """False for weights as they were drawn."""
     domain: str = ""
     """What it was trained on, as one sentence for the terminal; empty where it is untrained."""
+    stage: int = Field(0, ge=0, le=3)
+    """Training stage that made it; 0 where none did."""
     model: ModelConfig
 
 
@@ -85,8 +88,8 @@ def load_checkpoint(
     digest = _verify(folder)
     config = info.model
     sigma = _fill(Sigma, config, folder / SIGMA).eval()
-    autoencoder = _load_autoencoder(config, folder)
-    audio_encoder = _load_audio_encoder(config, folder)
+    autoencoder = load_autoencoder(config, folder)
+    audio_encoder = load_audio_encoder(config, folder)
     return Checkpoint(
         folder=folder,
         info=info,
@@ -286,7 +289,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"Cannot read '{path}': {error}.", fix="Copy the checkpoint again.") from None
 
 
-def _load_autoencoder(config: ModelConfig, folder: Path) -> Autoencoder:
+def load_autoencoder(config: ModelConfig, folder: Path) -> Autoencoder:
+    """The autoencoder that goes with a configuration: the folder's own file, or the public network it names.
+
+    Raises WeightsError for one that is missing, damaged or of another shape. The folder's own file is not
+    compared with the manifest here.
+    """
     settings = config.autoencoder
     if settings.kind == "patch":
         network: nn.Module = _fill(PatchAutoencoder, settings, folder / AUTOENCODER)
@@ -299,7 +307,13 @@ def _load_autoencoder(config: ModelConfig, folder: Path) -> Autoencoder:
     return Autoencoder(network, scaling_factor=settings.scaling_factor)
 
 
-def _load_audio_encoder(config: ModelConfig, folder: Path) -> AudioEncoder:
+def load_checkpoint_autoencoder(folder: Path) -> Autoencoder:
+    """The autoencoder of a checkpoint folder without the rest of it; raises as `load_autoencoder`."""
+    return load_autoencoder(_read_info(folder).model, folder)
+
+
+def load_audio_encoder(config: ModelConfig, folder: Path) -> AudioEncoder:
+    """The audio encoder that goes with a configuration, as `load_autoencoder`."""
     if config.audio.encoder == "log-mel":
         return _fill(LogMelEncoder, config, folder / AUDIO_ENCODER).eval()
     source = _public_folder(config.audio.whisper, folder)

@@ -6,9 +6,13 @@ Shape legend:
     S audio tokens a frame   E audio width   R reference tokens
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from megactor_core.config.model import PATCH, ModelConfig
 from megactor_core.models.audio import AudioAttention
@@ -80,27 +84,32 @@ class DenoiserBlock(Block):
         audio_scale: float,
         reference: KeysValues | None,
         mask: RegionMask | None,
+        use_temporal: bool = True,
     ) -> Tensor:
         """x (BF, N, D), six (BF, 6, D), audio (BF, S, E) -> (BF, N, D)."""
         m = self.modulation(six)
         n = self.attention_input(x, m)
         x = self.attend(x, n, m, reference=reference, mask=mask)  # spatial attention
-        if self.temporal is not None and self.temporal_first:
+        if use_temporal and self.temporal is not None and self.temporal_first:
             x = self.temporal(x, frames=frames, grid=grid)
         if audio_scale != 0:  # eq. 3; zero is exactly "no audio attention"
             x = x + audio_scale * self.audio_attention(x, audio)
         x = self.feed_forward(x, m)
-        if self.temporal is not None and not self.temporal_first:
+        if use_temporal and self.temporal is not None and not self.temporal_first:
             x = self.temporal(x, frames=frames, grid=grid)
         return x
 
 
 class Backbone(nn.Module):
-    """What the Denoising and the Reference Transformer share: patches, positions, time step, head."""
+    """What the Denoising and the Reference Transformer share: patches, positions, time step, head.
+
+    `recompute` trades time for memory in training: a block keeps its input only and runs again backwards.
+    """
 
     def __init__(self, config: ModelConfig, *, in_channels: int) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         self.patch_embed = nn.Conv2d(in_channels, config.hidden, PATCH, stride=PATCH)
         self.timestep = TimestepModulation(config.hidden)
         self.head_table = nn.Parameter(torch.randn(2, config.hidden) / config.hidden**0.5)
@@ -121,6 +130,12 @@ class Backbone(nn.Module):
         patches = self.head(modulate(x, shift=shift, scale=scale))
         h, w = grid
         return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=h, w=w, p=PATCH, q=PATCH)
+
+    def run_block(self, run: Callable[..., Tensor], *inputs: Any, **named: Any) -> Tensor:
+        """`run(*inputs, **named)`, recomputed in the backward pass where `recompute` asks for it."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(run, *inputs, use_reentrant=False, **named)
+        return run(*inputs, **named)
 
     def init_backbone(self) -> None:
         """PixArt-alpha's start from scratch: Xavier, time step layers std 0.02, zero head."""
@@ -171,12 +186,14 @@ class Denoiser(Backbone):
         reference: list[KeysValues] | None = None,
         mask: RegionMask | None = None,
         audio_scale: float = 1.0,
+        use_temporal: bool = True,
     ) -> Tensor:
         """Predict noise (or velocity) and, where learned, variance.
 
         latents (B, F, C, H, W), t (B,), motion (B, F, M, H, W), audio (B, F, S, E),
         reference: keys and values of B rows for each reading block, None = the null branch without reference,
-        mask: eq. 2 over BF rows. Returns (B, F, C_out, H, W).
+        mask: eq. 2 over BF rows. `use_temporal` False leaves the temporal modules out, which are the identity
+        until they are trained. Returns (B, F, C_out, H, W).
         """
         frames = latents.shape[1]
         x, grid = self.embed(rearrange(torch.cat([latents, motion], dim=2), "b f c h w -> (b f) c h w"))
@@ -188,7 +205,8 @@ class Denoiser(Backbone):
         start = self.config.reference_start
         for i, block in enumerate(self.blocks):
             reads = i >= start
-            x = block(  # (BF, N, D)
+            x = self.run_block(  # (BF, N, D)
+                block,
                 x,
                 six,
                 frames=frames,
@@ -197,5 +215,6 @@ class Denoiser(Backbone):
                 audio_scale=audio_scale,
                 reference=reference[i - start] if reference is not None and reads else None,
                 mask=mask if reads or self.config.mask.blocks == "all" else None,
+                use_temporal=use_temporal,
             )
         return rearrange(self.unpatch(x, embedding, grid), "(b f) c h w -> b f c h w", f=frames)

@@ -149,13 +149,15 @@ class Attention(nn.Module):
 
 def _masked_attention(q: Tensor, own: KeysValues, reference: KeysValues | None, mask: RegionMask) -> Tensor:
     """Eq. 2 as exclusion from the softmax, or literally: eye keys and values times zero for mouth rows."""
+    tokens = 0 if reference is None else reference.keys.shape[2]
     if mask.form == "exclude":
-        allowed = mask.allowed(reference_tokens=0 if reference is None else reference.keys.shape[2])
+        allowed = mask.allowed(reference_tokens=tokens)
         return F.scaled_dot_product_attention(q, *_join(own, reference), attn_mask=allowed)
     keep = ~mask.hidden[:, None, :, None]  # (B, 1, N, 1)
     zeroed = KeysValues(own.keys * keep, own.values * keep)
-    full = F.scaled_dot_product_attention(q, *_join(own, reference))
-    mouth = F.scaled_dot_product_attention(q, *_join(zeroed, reference))
+    seen = None if mask.reads_reference is None else mask.reading_only().allowed(reference_tokens=tokens)
+    full = F.scaled_dot_product_attention(q, *_join(own, reference), attn_mask=seen)
+    mouth = F.scaled_dot_product_attention(q, *_join(zeroed, reference), attn_mask=seen)
     return torch.where(mask.rows[:, None, :, None], mouth, full)
 
 

@@ -3,7 +3,7 @@
 Shape legend:  B rows (clips x frames folded)   N tokens of a frame   R reference tokens
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,21 +18,35 @@ class RegionMask:
     """Rows (queries) that may not read the hidden tokens (keys) of their own frame.
 
     rows (B, N) bool, hidden (B, N) bool; `form` says how they are hidden (see MaskConfig.form).
+    reads_reference (B,) bool: rows that see the reference's tokens; None = all. Training draws rows of the
+    null branch into any batch, so it hides the reference here instead of leaving it out.
     """
 
     rows: Tensor
     hidden: Tensor
     form: MaskForm = "exclude"
+    reads_reference: Tensor | None = None
 
     def allowed(self, *, reference_tokens: int) -> Tensor:
-        """(B, 1, N, N + R) bool for scaled_dot_product_attention; reference tokens are always allowed."""
+        """(B, 1, N, N + R) bool for scaled_dot_product_attention: own tokens, then the reference's."""
         own = ~(self.rows[:, :, None] & self.hidden[:, None, :])  # (B, N, N)
-        reference = own.new_ones(*own.shape[:2], reference_tokens)
-        return torch.cat([own, reference], dim=2)[:, None]
+        return torch.cat([own, self.allowed_reference(reference_tokens)], dim=2)[:, None]
+
+    def allowed_reference(self, reference_tokens: int) -> Tensor:
+        """(B, N, R) bool."""
+        shape = (*self.rows.shape, reference_tokens)
+        if self.reads_reference is None:
+            return self.rows.new_ones(shape)
+        return self.reads_reference[:, None, None].expand(shape)
+
+    def reading_only(self) -> "RegionMask":
+        """The same rows see the reference; none of their own tokens is hidden."""
+        return replace(self, rows=torch.zeros_like(self.rows))
 
     def to(self, device: torch.device) -> "RegionMask":
         """The mask on another device."""
-        return RegionMask(rows=self.rows.to(device), hidden=self.hidden.to(device), form=self.form)
+        seen = None if self.reads_reference is None else self.reads_reference.to(device)
+        return RegionMask(self.rows.to(device), self.hidden.to(device), self.form, seen)
 
 
 def region_mask(

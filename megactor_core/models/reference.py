@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from megactor_core.config.model import ModelConfig
 from megactor_core.models.dit import Backbone, Block
+from megactor_core.models.layers import Modulation
 
 
 class ReferenceTransformer(Backbone):
@@ -51,5 +52,9 @@ class ReferenceTransformer(Backbone):
                 states.append(n)
             if i == self.config.depth - 1:
                 break  # nothing reads what comes after
-            x = block.feed_forward(block.attend(x, n, m), m)
+            x = self.run_block(_after_attention_input, block, x, n, m)
         return states
+
+
+def _after_attention_input(block: Block, x: Tensor, n: Tensor, m: Modulation) -> Tensor:
+    return block.feed_forward(block.attend(x, n, m), m)

@@ -33,11 +33,13 @@ class Sigma(nn.Module):
         audio: Tensor,
         mask: RegionMask | None = None,
         audio_scale: float = 1.0,
+        use_temporal: bool = True,
     ) -> Tensor:
         """One evaluation of the whole model, as in training; `animate` calls the parts to reuse them.
 
         latents (B, F, C, H, W) noisy, t (B,), reference_latent (B, C, H, W) clean,
-        driving (B, F, 3, 8 H, 8 W) in [0, 1], audio (B, F, S, E); mask: eq. 2 over B * F rows.
+        driving (B, F, 3, 8 H, 8 W) in [0, 1], audio (B, F, S, E); mask: eq. 2 over B * F rows;
+        `use_temporal`: see Denoiser.forward.
         Returns (B, F, C_out, H, W).
         """
         states = self.reference(reference_latent, self.reference_time(t))  # list of (B, R, D)
@@ -50,6 +52,7 @@ class Sigma(nn.Module):
             reference=self.denoiser.reference_keys(states),                     # list of keys, values
             mask=mask,
             audio_scale=audio_scale,
+            use_temporal=use_temporal,
         )  # fmt: skip
 
     def reference_time(self, t: Tensor) -> Tensor:

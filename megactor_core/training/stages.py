@@ -1,4 +1,4 @@
-"""The paper's three training stages as data: which modules of Sigma each of them trains [P].
+"""The paper's three training stages as data: what runs in each, and which modules of Sigma train [P].
 
 Stage 1 learns the visual driver on pairs of frames, stage 2 adds the audio, stage 3 learns motion on clips.
 The autoencoder and Whisper are outside of Sigma and stay frozen.
@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from megactor_core.config.base import nearest
+from megactor_core.config.train import StageNumber
 from megactor_core.errors import ConfigError
 from megactor_core.models.sigma import Sigma
 
@@ -22,17 +23,24 @@ TEMPORAL = "denoiser.blocks.*.temporal"
 class Stage:
     """Patterns of module names, `*` standing for one part between dots; a module means all below it."""
 
-    number: int
+    number: StageNumber
     trains: tuple[str, ...]
     freezes: tuple[str, ...] = ()
     """Inside of what `trains` names."""
+    uses_audio: bool = True
+    uses_temporal: bool = True
+    """Whether these run at all; a branch that has not been trained yet adds nothing, and costs as much."""
+    trains_audio_encoder: bool = False
+    """Whether an audio encoder of this project's, outside of Sigma, trains too; Whisper never does [P]."""
 
 
-STAGES: Mapping[int, Stage] = {
+_SPATIAL = ("denoiser", "reference", "driven_encoder")
+
+STAGES: Mapping[StageNumber, Stage] = {
     stage.number: stage
     for stage in (
-        Stage(1, trains=("denoiser", "reference", "driven_encoder"), freezes=(AUDIO, TEMPORAL)),
-        Stage(2, trains=("denoiser", "reference", "driven_encoder"), freezes=(TEMPORAL,)),
+        Stage(1, trains=_SPATIAL, freezes=(AUDIO, TEMPORAL), uses_audio=False, uses_temporal=False),
+        Stage(2, trains=_SPATIAL, freezes=(TEMPORAL,), uses_temporal=False, trains_audio_encoder=True),
         Stage(3, trains=(TEMPORAL,)),
     )
 }

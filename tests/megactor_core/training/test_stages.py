@@ -8,7 +8,9 @@ from torch import nn
 
 from megactor_core.config.model import ModelConfig
 from megactor_core.errors import ConfigError
+from megactor_core.models.checkpoint import draw_parts
 from megactor_core.models.sigma import Sigma
+from megactor_core.training.network import TrainedNetwork
 from megactor_core.training.stages import STAGES, Stage, trainable_parameters
 
 
@@ -110,3 +112,15 @@ def test_a_star_is_one_part_of_a_name(nano: Sigma) -> None:
     chosen = trainable_parameters(nano, Stage(9, trains=("denoiser.blocks.*.mlp",)))
     assert len(chosen) == 4 * nano.config.depth
     assert all(name.split(".")[3] == "mlp" for name in chosen)
+
+
+def test_the_second_stage_trains_the_audio_encoder_too() -> None:
+    parts = draw_parts(ModelConfig.preset("nano"), seed=0)
+    for number, stage in STAGES.items():
+        network = TrainedNetwork(parts.sigma, parts.audio_encoder, stage=stage)
+        chosen = network.freeze_the_rest()
+        outside = {name for name in chosen if not name.startswith("sigma.")}
+        own = {f"audio_encoder.{name}" for name, _ in parts.audio_encoder.named_parameters()}
+        assert outside == (own if number == 2 else set())
+        free = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        assert free == chosen.keys()

@@ -1,0 +1,179 @@
+"""The one training loop: a step is some batches, one gradient, one update; stages differ in data alone."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from megactor_core.config.train import TrainConfig
+from megactor_core.diffusion.loss import Losses
+from megactor_core.errors import MegActorError, WeightsError
+from megactor_core.training.optimiser import MovingAverage, learning_rate_at, make_optimiser
+from megactor_core.training.run_checkpoint import Progress, RunState
+from megactor_core.training.start import Model
+from megactor_core.training.task import Task
+from megactor_core.training.watch import StepMetrics, ValidationMetrics
+
+
+class Loop:
+    """A task in training: the network, its optimiser, the moving average, and how far they are."""
+
+    def __init__(self, config: TrainConfig, task: Task, accelerator: Accelerator) -> None:
+        self.progress = Progress()
+        self.parameters = task.parameters
+        self._config, self._task, self._accelerator = config, task, accelerator
+        self._optimiser = make_optimiser(self.parameters, config)
+        self._network, self._stepper = accelerator.prepare(task.network.train(), self._optimiser)
+        self._average = MovingAverage(self.parameters, decay=config.ema.decay)
+
+    @property
+    def samples_per_step(self) -> int:
+        """Over all processes."""
+        return self._config.batch_size * self._config.accumulate * self._accelerator.num_processes
+
+    def steps(self, batches: Iterator[Any]) -> Iterator[StepMetrics]:
+        """Train on the batches of this process until they end, a step at a time.
+
+        Raises MegActorError, before the weights change, where the loss is no number, and where memory is out.
+        """
+        started = time.perf_counter()
+        while group := list(islice(batches, self._config.accumulate)):
+            learning_rate = learning_rate_at(self.progress.step, self._config)
+            losses, gradient_norm = self._update(group, learning_rate)
+            now = time.perf_counter()
+            seconds, started = now - started, now
+            loss, mse, vb = losses.tolist()
+            self.progress = self._advanced(loss)
+            yield StepMetrics(
+                step=self.progress.step,
+                loss=loss,
+                mse=mse,
+                vb=vb,
+                samples_per_second=self.samples_per_step / seconds,
+                learning_rate=learning_rate,
+                gradient_norm=gradient_norm,
+            )
+
+    def state(self) -> RunState:
+        """Everything that going on needs; tensors are the live ones."""
+        moments = {
+            f"{name}/{moment}": value
+            for name, parameter in self.parameters.items()
+            for moment, value in self._optimiser.state[parameter].items()
+        }
+        return RunState(
+            progress=self.progress,
+            weights={name: parameter.detach() for name, parameter in self.parameters.items()},
+            average=self._average.weights,
+            optimiser=moments,
+        )
+
+    @torch.no_grad()
+    def load(self, state: RunState) -> None:
+        """Go on from a state; raises WeightsError where it is of other parameters."""
+        for tensors in (state.weights, state.average):
+            if tensors.keys() != self.parameters.keys():
+                raise WeightsError("The checkpoint holds other parameters than this stage trains.")
+        self._set_weights(state.weights)
+        self._average.load(state.average)
+        for key, value in state.optimiser.items():
+            name, _, moment = key.rpartition("/")
+            parameter = self.parameters[name]
+            # AdamW counts steps on the CPU
+            device = value.device if moment == "step" else parameter.device
+            self._optimiser.state[parameter][moment] = value.to(device)
+        self.progress = state.progress
+        if self._accelerator.scaler is not None and state.progress.grad_scale is not None:
+            scaler = self._accelerator.scaler
+            known = {"scale": state.progress.grad_scale, "_growth_tracker": state.progress.grad_scale_age}
+            scaler.load_state_dict({**scaler.state_dict(), **known})
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Any]) -> ValidationMetrics:
+        """Mean losses of the moving average on the batches; the weights in training stay as they are."""
+        kept = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self._set_weights(self._average.weights)
+        try:
+            with self._accelerator.autocast():
+                found = [self._task.objective(self._task.network, batch) for batch in batches]
+        finally:
+            self._set_weights(kept)
+        means = [float(torch.cat(values).mean()) for values in zip(*map(_parts, found), strict=True)]
+        return ValidationMetrics(self.progress.step, *means)
+
+    def averaged_model(self) -> Model:
+        """The model with the moving average in the place of the trained weights, for good."""
+        self._set_weights(self._average.weights)
+        return self._task.finish()
+
+    @torch.no_grad()
+    def _set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(weights[name])
+
+    def _update(self, group: list[Any], learning_rate: float) -> tuple[Tensor, float]:
+        """One step on the group; mean loss, mse and vb (3,) over all processes, and the gradient's norm."""
+        total = torch.zeros(3, device=self._accelerator.device)
+        try:
+            for batch in group:
+                with self._accelerator.accumulate(self._network):
+                    losses = self._task.objective(self._network, batch)
+                    self._accelerator.backward(losses.loss.mean())
+                    total += torch.stack([part.detach().mean() for part in _parts(losses)]) / len(group)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise self._out_of_memory() from None
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):  # the CPU allocator has no error of its own
+                raise
+            raise self._out_of_memory() from None
+        total = self._accelerator.reduce(total, reduction="mean")
+        self._require_numbers(total)
+        norm = float(self._accelerator.clip_grad_norm_(self._network.parameters(), self._clip_norm))
+        if self._accelerator.scaler is None and not math.isfinite(norm):
+            raise self._not_a_number("gradient", norm)
+        for settings in self._optimiser.param_groups:
+            settings["lr"] = learning_rate
+        self._stepper.step()
+        self._stepper.zero_grad()
+        self._average.update(self.progress.step)
+        return total, norm
+
+    @property
+    def _clip_norm(self) -> float:
+        return self._config.optimiser.clip_norm
+
+    def _advanced(self, loss: float) -> Progress:
+        scale = self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else {}
+        return Progress(
+            step=self.progress.step + 1,
+            next_index=self.progress.next_index + self.samples_per_step,
+            loss=loss,
+            grad_scale=scale.get("scale"),
+            grad_scale_age=scale.get("_growth_tracker", 0),
+        )
+
+    def _require_numbers(self, losses: Tensor) -> None:
+        if not torch.isfinite(losses).all():
+            raise self._not_a_number("loss", float(losses[0]))
+
+    def _not_a_number(self, what: str, value: float) -> MegActorError:
+        return MegActorError(
+            f"The {what} of step {self.progress.step + 1} is {value}; the step was not taken.",
+            fix="Lower learning_rate, raise optimiser.warmup_steps, or look at the data of that step "
+            f"(samples from number {self.progress.next_index} on).",
+        )
+
+    def _out_of_memory(self) -> MegActorError:
+        return MegActorError(
+            f"Not enough memory for step {self.progress.step + 1} with batch_size {self._config.batch_size}.",
+            fix="Lower batch_size and raise accumulate alike, or set gradient_checkpointing=true.",
+        )
+
+
+def _parts(losses: Losses) -> tuple[Tensor, Tensor, Tensor]:
+    return losses.loss, losses.mse, losses.vb
