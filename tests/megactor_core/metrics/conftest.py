@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from megactor_core.errors import WeightsError
+from megactor_core.faces.headpose import HEAD_CM, RIGID_POINTS
 
 Pictures = Callable[..., np.ndarray]
 
@@ -117,3 +118,59 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of weights without any."""
     monkeypatch.setenv("MEGACTOR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+Heads = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def heads() -> Heads:
+    """Builds the 68 points of a generic head as a pinhole camera sees it: (F, 68, 2) in 256x256 pixels.
+
+    Every argument is a number or one a frame: gap_cm between the inner lips, lids_cm between the lids, pose
+    in degrees, and the head's place to the right and down, in centimetres. The eyes' outer corners are 8.9 cm
+    apart.
+    """
+
+    def build(**tracks: np.ndarray | float) -> np.ndarray:
+        names = ("gap_cm", "lids_cm", "yaw", "pitch", "roll", "right_cm", "down_cm")
+        assert set(tracks) <= set(names)
+        given = [np.atleast_1d(tracks.get(name, 0.8 if name == "lids_cm" else 0.0)) for name in names]
+        return np.stack(
+            [_seen(*map(float, state)) for state in zip(*np.broadcast_arrays(*given), strict=True)]
+        )
+
+    return build
+
+
+def _seen(
+    gap_cm: float, lids_cm: float, yaw: float, pitch: float, roll: float, right_cm: float, down_cm: float
+) -> np.ndarray:
+    turn = _axis_turn((0, 1, 0), -yaw) @ _axis_turn((1, 0, 0), pitch) @ _axis_turn((0, 0, 1), roll)
+    placed = _head_cm(gap_cm=gap_cm, lids_cm=lids_cm) @ turn.T + [right_cm, down_cm, 40.0]
+    return np.asarray(256 * placed[:, :2] / placed[:, 2:] + 127.5)
+
+
+def _head_cm(*, gap_cm: float, lids_cm: float) -> np.ndarray:
+    points = np.zeros((68, 3))
+    points[list(RIGID_POINTS)] = HEAD_CM
+    points[[32, 34]] = (points[[31, 35]] + points[33]) / 2
+    along = np.linspace(-1, 1, 17)
+    points[:17] = np.stack([7 * along, 9 * np.sqrt(1 - 0.9 * along**2) - 2, 3 * along**2], axis=-1)
+    for corners, upper, lower, brow in ((36, 39), (37, 38), (41, 40), 17), ((42, 45), (43, 44), (47, 46), 22):
+        left, right = points[list(corners)]
+        for share, above, below in zip((1 / 3, 2 / 3), upper, lower, strict=True):
+            points[[above, below]] = left + share * (right - left)
+            points[[above, below], 1] += -lids_cm / 2, lids_cm / 2
+        points[brow : brow + 5] = left + np.linspace(0, 1, 5)[:, np.newaxis] * (right - left) - [0, 1.5, 0]
+    for start, lip_cm, row in ((48, 0.8, 7), (60, 0.0, 5)):
+        for i, share in enumerate(np.linspace(-1, 1, row)):
+            arch = (lip_cm + gap_cm / 2) * (abs(share) < 1)
+            points[start + i] = 2.5 * share, 4.5 - arch, -5.0
+            if 0 < i < row - 1:
+                points[start + 2 * (row - 1) - i] = 2.5 * share, 4.5 + arch, -5.0
+    return points
+
+
+def _axis_turn(axis: tuple[float, float, float], degrees: float) -> np.ndarray:
+    return np.asarray(cv2.Rodrigues(np.radians(degrees) * np.array(axis))[0])
