@@ -17,7 +17,7 @@ Recipe = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any setting, such as window.frames=8. Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any setting: seed=1, group.key=2. Repeatable."),
 ]
 Json = Annotated[
     bool, typer.Option("--json", metavar=NO_METAVAR, help="Print the result as one JSON object on stdout.")

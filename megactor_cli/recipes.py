@@ -53,7 +53,8 @@ def copy(
 @app.command()
 def check(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILES]...", help="Default: every shipped recipe.")
+        list[Path] | None,
+        typer.Argument(metavar="[FILES]...", help="Files or shipped names. Default: every shipped recipe."),
     ] = None,
     command: Annotated[
         str | None,
@@ -63,7 +64,8 @@ def check(
 ) -> None:
     """Check that recipes describe valid configurations."""
     problems: dict[str, str] = {}
-    paths = files or [recipe.path for recipe in list_recipes()]
+    shipped = {Path(recipe.full_name): recipe.path for recipe in list_recipes()}
+    paths = [path if path.exists() else shipped.get(path, path) for path in files or shipped]
     for path in paths:
         try:
             check_recipe(path, command=command)

@@ -99,7 +99,9 @@ def _explain(cls: type[Config], errors: list[ErrorDetails], subject: Subject) ->
 def _clause(cls: type[Config], path: tuple[str, ...], errors: list[ErrorDetails], subject: str) -> str:
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        return f"{subject} is not a known key; {nearest(path[-1], _fields_at(cls, path[:-1]))}"
+        group = "".join(f"{name}." for name in path[:-1])
+        known = [f"{group}{name}" for name in _fields_at(cls, path[:-1])]
+        return f"{subject} is not a known key; {nearest('.'.join(path), known)}"
     if first["type"] == "missing":
         return f"{subject} is required"
     expected = [_EXPECTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _EXPECTED]

@@ -16,7 +16,7 @@ from megactor_core.engine.journal import Finished, Journal
 from megactor_core.engine.local import LocalRunner
 from megactor_core.engine.parts import RESERVED, encode_values
 from megactor_core.engine.stage import ROW_ID, Outcome, Row, Stage, fans_out, row_key
-from megactor_core.errors import UsageError
+from megactor_core.errors import MegActorError, OutputError, UsageError
 
 OnProgress = Callable[[str, int, int], None]
 """on_progress(phase, done, total)"""
@@ -76,7 +76,8 @@ def run_job(
     size and time of change). Results lie in `journal` as soon as they are there; a run that was stopped in
     any way goes on where it was. `on_row` is told of every row that ends in this run, in any order.
     Raises UsageError for rows or stages that do not fit together or a journal of another job, OutputError
-    where the journal is in use by another run or cannot be written, and the error of a stage's `setup`.
+    where the journal is in use by another run or cannot be written to begin with, MegActorError where the
+    disk fails later, and the error of a stage's `setup`.
     """
     stages = tuple(stages)
     _require_stages(stages)
@@ -95,6 +96,9 @@ def run_job(
         runner = _runner(plan, config, journal)
         try:
             _work(runner, todo, tally, config)
+        except OutputError as error:
+            # Found out in the middle of the work (a full disk, say): what was asked for was no mistake.
+            raise MegActorError(error.message, fix=error.fix) from None
         finally:
             runner.close()
             # Whoever gets here was stopped in good order: no row is to blame.

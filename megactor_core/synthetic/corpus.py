@@ -236,8 +236,8 @@ def _film_all(missing: list[int], config: SynthConfig, on_progress: OnProgress) 
             f"Interrupted; {done} of {config.clips} clips are in '{config.output}'.",
             fix="Run the same command again to go on.",
         ) from None
-    except OutputError as error:
-        raise OutputError(error.message, fix=f"{error.fix} {_GO_ON}".strip()) from None
+    except MegActorError as error:
+        raise type(error)(error.message, fix=f"{error.fix} {_GO_ON}".strip()) from None
     if failures:
         first = failures[0]
         raise MegActorError(

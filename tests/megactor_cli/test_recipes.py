@@ -36,6 +36,12 @@ def test_check_accepts_what_is_shipped(megactor) -> None:
     assert result.out.count("ok ") == len(list_recipes())
 
 
+def test_check_takes_the_names_that_list_shows(megactor) -> None:
+    result = megactor("recipes", "check", "animate/paper", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.out)["problems"] == {}
+
+
 def test_check_tells_every_problem(megactor, tmp_path) -> None:
     (tmp_path / "good.yaml").write_text("alpha: 2\n")
     (tmp_path / "bad.yaml").write_text("alpha: 11\n")

@@ -23,7 +23,7 @@ from megactor_core.errors import ConfigError
         ({"face": "smallest"}, "here: 'face' is 'smallest', but must be 'largest' or a whole number."),
         ({"face": -1}, "here: 'face' is -1, but must be 'largest' or at least 0."),
         ({"alpa": 1}, "here: 'alpa' is not a known key; did you mean 'alpha'?"),
-        ({"window": {"frame": 3}}, "here: 'window.frame' is not a known key; did you mean 'frames'?"),
+        ({"window": {"frame": 3}}, "here: 'window.frame' is not a known key; did you mean 'window.frames'?"),
         ({"size": 100}, "here: size = 100 is not a multiple of 32; use 96 or 128."),
     ],
 )

@@ -86,9 +86,9 @@ def test_sizes_that_do_not_fit_name_both_numbers(
     ("changes", "offered"),
     [
         ({"dept": 4}, "'depth'"),
-        ({"temporal": {"gird": 1}}, "'grid'"),
-        ({"audio": {"edge": "clamp"}}, "'edges'"),
-        ({"autoencoder": {"latent_channel": 8}}, "'latent_channels'"),
+        ({"temporal": {"gird": 1}}, "'temporal.grid'"),
+        ({"audio": {"edge": "clamp"}}, "'audio.edges'"),
+        ({"autoencoder": {"latent_channel": 8}}, "'autoencoder.latent_channels'"),
     ],
 )
 def test_unknown_keys_offer_the_nearest(changes: dict[str, object], offered: str) -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.config.recipes import (
-    CONFIGS,
     check_recipe,
+    config_class,
     copy_recipe,
     dump_config,
     find_recipe,
+    find_shipped_recipe,
     list_recipes,
     load_config,
     parse_override,
@@ -118,7 +119,7 @@ def test_a_rate_that_is_none_is_refused_at_once(rate: object) -> None:
         (("a..b=3",), "--set 'a..b=3' is not of the form key=value."),
         (("alpha=[1",), "--set alpha, line 1, column 3: "),
         (("alpha=11",), "--set alpha is 11, but must be at most 10.0."),
-        (("crop.lef=1",), "--set crop.lef is not a known key; did you mean 'left'?"),
+        (("crop.lef=1",), "--set crop.lef is not a known key; did you mean 'crop.left'?"),
         (("crop=3",), "--set crop is 3, but must be a group of settings."),
         (("crop.left.x=3",), "--set crop.left is {'x': 3}, but must be a number."),
     ],
@@ -188,7 +189,7 @@ def test_every_shipped_recipe_is_valid_and_says_what_it_does(recipe: Any) -> Non
 
 @pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.full_name)
 def test_every_shipped_recipe_states_differences_only(recipe: Any) -> None:
-    default = parse_yaml(dump_config(CONFIGS[recipe.command]()), source="default")
+    default = parse_yaml(dump_config(config_class(recipe.command)()), source="default")
     for key, value in parse_yaml(recipe.path.read_text(), source=recipe.full_name).items():
         assert value != default[key], f"{recipe.full_name} repeats the default of {key}"
 
@@ -226,3 +227,14 @@ def test_copy_never_overwrites(tmp_path: Path) -> None:
 def test_an_override_is_a_nested_layer() -> None:
     assert parse_override("a.b.c=[1, two]").values == {"a": {"b": {"c": [1, "two"]}}}
     assert parse_override("reference=a=b.png").values == {"reference": "a=b.png"}
+
+
+def test_a_short_name_is_enough_where_one_command_has_it() -> None:
+    assert find_shipped_recipe("preview") == find_shipped_recipe("animate/preview")
+    with pytest.raises(ConfigError, match=r"'animate/paper' or .*'preprocess/paper'"):
+        find_shipped_recipe("paper")
+
+
+def test_a_recipe_for_another_command_is_named_as_such() -> None:
+    with pytest.raises(ConfigError, match="for `megactor preprocess`, not for synth"):
+        find_recipe("synth", "preprocess/tiny")

@@ -57,7 +57,7 @@ def test_cadence_names_real_settings() -> None:
     [
         ({"stage": 4}, r"'stage' is 4, but must be 1, 2, 3 or 'autoencoder'"),
         ({"stage": 1, "learing_rate": 1}, "'learing_rate' is not a known key; did you mean 'learning_rate'"),
-        ({"stage": 1, "ema": {"decai": 1}}, r"'ema\.decai' is not a known key; did you mean 'decay'"),
+        ({"stage": 1, "ema": {"decai": 1}}, r"'ema\.decai' is not a known key; did you mean 'ema.decay'"),
         (
             {"stage": 1, "draw": {"clip_frames": 4}},
             r"draw\.clip_frames = 4, but only stage 3 trains on clips",

@@ -17,7 +17,7 @@ from megactor_core.engine.job import JobReport, run_job
 from megactor_core.engine.journal import Journal
 from megactor_core.engine.parts import part_paths
 from megactor_core.engine.stage import Outcome, Row
-from megactor_core.errors import MegActorError, OutputError, UsageError
+from megactor_core.errors import MegActorError, UsageError
 
 INLINE = EngineConfig(workers=0)
 MakeRows = Callable[..., list[Row]]
@@ -207,8 +207,9 @@ def test_a_full_disk_stops_the_job_and_a_later_run_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(pq, "write_table", fill)
-        with pytest.raises(OutputError, match="No space left"):
+        with pytest.raises(MegActorError, match="No space left") as full:
             run_job([stages.Odd()], rows, journal=journal, config=INLINE)
+    assert full.value.exit_code == 1  # the work failed; nothing was wrong with what was asked for
     kept = len(journal.results())
     assert 0 < kept < 30
     assert list(journal.marks.iterdir()) == []

@@ -283,8 +283,11 @@ def test_a_clip_that_fails_does_not_take_the_others_along(
 
 def test_a_full_disk_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _failing(monkeypatch, OutputError("No space left on device.", fix="Free some."), number=1)
-    with pytest.raises(OutputError, match=r"No space left on device. Free some. Then run the same command"):
+    with pytest.raises(
+        MegActorError, match=r"No space left on device. Free some. Then run the same command"
+    ) as full:
         make_corpus(_config(tmp_path))
+    assert full.value.exit_code == 1
 
 
 def test_an_interrupted_corpus_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
