@@ -39,12 +39,18 @@ def fill(picture: np.ndarray, outline: np.ndarray, colour: tuple[float, ...]) ->
     cv2.fillPoly(picture, [_fixed(outline)], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def stroke(
-    picture: np.ndarray, lines: list[np.ndarray], colour: tuple[float, ...], *, thickness: int = 1
-) -> None:
-    """Draw open lines, each (P, 2) of pixel positions."""
-    fixed = [_fixed(line) for line in lines]
-    cv2.polylines(picture, fixed, False, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+def stroke(picture: np.ndarray, lines: np.ndarray, colour: tuple[float, ...], *, thickness: int = 1) -> None:
+    """Draw an open line (P, 2) of pixel positions, or several of them (L, P, 2)."""
+    fixed = _fixed(lines)
+    cv2.polylines(
+        picture,
+        [fixed] if lines.ndim == 2 else list(fixed),
+        False,
+        colour,
+        thickness,
+        cv2.LINE_AA,
+        _SUBPIXEL_BITS,
+    )
 
 
 def disc(

@@ -10,6 +10,7 @@ Shape legend:
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,13 +19,15 @@ from megactor_core.synthetic.chart import Chart
 from megactor_core.synthetic.contours import face_points
 from megactor_core.synthetic.features import FeaturePainter
 from megactor_core.synthetic.hair import grow_hair
+from megactor_core.synthetic.hull import Hull
 from megactor_core.synthetic.identity import Identity
-from megactor_core.synthetic.jaw import Jaw
+from megactor_core.synthetic.jaw import DroppedJaw, Jaw
 from megactor_core.synthetic.light import SHADE_ONE, Lamp
+from megactor_core.synthetic.patch import lay_over
 from megactor_core.synthetic.raycast import Hits, View, Window, cast
 from megactor_core.synthetic.relief import skin_radius, surface_normals
 from megactor_core.synthetic.scene import paint_backdrop, paint_torso
-from megactor_core.synthetic.skin import material, paint_head
+from megactor_core.synthetic.skin import neck_cover, paint_head
 from megactor_core.synthetic.state import FaceState
 
 ZOOM = 0.335
@@ -37,8 +40,7 @@ _TORSO_FOLLOWS_X, _TORSO_FOLLOWS_Y = 0.55, 0.40
 """How far the shoulders go along when the head moves."""
 _TORSO_COUNTERS_ROLL = 0.30
 """A head that leans turns about the neck: the shoulders stay behind by this much, head units a radian."""
-_REACH_X, _REACH_UP, _REACH_DOWN = 1.16, 1.40, 1.62
-"""The part of the picture that may show head, hair or neck, head units from the middle of the head."""
+_ALPHA = 3
 _FINE_UP_TO_PX = 192
 """Smaller pictures are marched pixel by pixel, larger ones every second pixel."""
 
@@ -49,6 +51,19 @@ class RenderedFace:
 
     image: np.ndarray
     points: np.ndarray
+
+
+class _Head(NamedTuple):
+    """The places that rays meet: columns and rows of the chart, light on them as in `Lamp`.
+
+    (h, w) float32 and (h, w, 4) uint8. In the place of alpha, shade has the opacity of the silhouette and
+    gloss the share of neck.
+    """
+
+    columns: np.ndarray
+    rows: np.ndarray
+    shade: np.ndarray
+    gloss: np.ndarray
 
 
 class FaceRenderer:
@@ -67,9 +82,8 @@ class FaceRenderer:
         hair = grow_hair(chart, identity, skin)
         self._radius = hair.radius
         self._painted = paint_head(chart, identity, skin, hair)
-        self._surface = np.concatenate(
-            [surface_normals(chart, hair.radius), material(chart, hair)[..., np.newaxis]], axis=-1
-        )
+        self._surface = np.dstack([surface_normals(chart, hair.radius), neck_cover(chart, hair)])
+        self._hull = Hull.of(chart, identity, hair.radius, self._painted[..., 3])
         self._features = FeaturePainter(chart, identity)
         self._jaw = Jaw(chart, identity)
         self._backdrop = paint_backdrop(identity, size_px=size_px)
@@ -84,12 +98,14 @@ class FaceRenderer:
         self._features.paint(colours, self.chart.pixels(points), state)
         view, base = self._view(state)
         window = self._window(view)
-        hits = cast(self.chart, radius, view, window)
-        canonical_rows = jaw.canonical_rows(hits.columns, hits.rows)
-        shade, gloss, neck = self._light(view, hits, canonical_rows)
+        hits, edges = cast(self.chart, radius, view, window)
+        head = self._enlarged(self._looked_up(hits, jaw, view), window)
+        if edges is not None:
+            for whole, pixels in zip(head, self._looked_up(edges.hits, jaw, view), strict=True):
+                whole[edges.at] = pixels[0]
         image = self._backdrop.copy()
-        cloth = self._place_torso(image, base, view.unit_px)
-        self._place_head(image, colours, window, hits, (shade, gloss, neck), cloth)
+        cloth = self._place_torso(image, base, view.unit_px, window)
+        self._place_head(image, colours, window, head, cloth)
         return RenderedFace(
             image=cv2.cvtColor(image, cv2.COLOR_RGBA2RGB),
             points=self._project(points, radius, view),
@@ -113,79 +129,99 @@ class FaceRenderer:
     def _window(self, view: View) -> Window:
         """The pixels that the head may cover, in whole cells."""
         cell = 1 if self.size_px <= _FINE_UP_TO_PX else 2
-        x, y = view.centre
-        left = min(max(0, int(x - _REACH_X * view.unit_px)), self.size_px - cell)
-        top = min(max(0, int(y - _REACH_UP * view.unit_px)), self.size_px - cell)
-        right = min(self.size_px, int(x + _REACH_X * view.unit_px) + 2)
-        bottom = min(self.size_px, int(y + _REACH_DOWN * view.unit_px) + 2)
-        columns, rows = max(1, (right - left) // cell), max(1, (bottom - top) // cell)
+        firsts, ends = self._hull.box(view)
+        (left, columns), (top, rows) = (
+            _whole_cells(first, end, size_px=self.size_px, cell_px=cell)
+            for first, end in zip(firsts, ends, strict=True)
+        )
         return Window(left, top, columns, rows, cell)
 
-    def _light(
-        self, view: View, hits: Hits, canonical_rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Shade and gloss (h, w, 4) uint8, and what share of a cell is neck (h, w) float32."""
-        surface = cv2.remap(
-            self._surface, hits.columns, canonical_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    def _enlarged(self, head: "_Head", window: Window) -> "_Head":
+        """From cells to pixels; the soft edge keeps its width in pixels."""
+        if window.cell_px == 1:
+            return head
+        size = (window.width, window.height)
+        columns, rows, shade, gloss = (
+            cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in head
         )
-        # Rows: towards the lamp, half-way to it, and the material, which is kept.
-        weights = np.zeros((3, 4), np.float32)
+        alpha = cv2.extractChannel(shade, _ALPHA)
+        cv2.insertChannel(cv2.addWeighted(alpha, 2, alpha, 0, -127.5), shade, _ALPHA)
+        return _Head(columns, rows, shade, gloss)
+
+    def _looked_up(self, hits: Hits, jaw: DroppedJaw, view: View) -> "_Head":
+        """What is needed to colour the places that rays hit."""
+        surface = cv2.remap(
+            self._surface,
+            hits.columns,
+            jaw.canonical_rows(hits.columns, hits.rows),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        # Rows: towards the lamp, half-way to it, both at 127.5 (1 + cosine), and the neck.
+        weights = np.zeros((3, 5), np.float32)
         weights[0, :3] = 127.5 * (view.rotation.T @ self.lamp.direction)
         weights[1, :3] = 127.5 * (view.rotation.T @ self.lamp.halfway)
-        weights[2, 3] = 1
-        towards, halfway, what = cv2.split(cv2.transform(surface, weights))
-        lit = np.clip(towards + np.float32(127.5), 0, 255).astype(np.uint8)
-        glossy = np.clip(halfway + np.float32(127.5), 0, 255).astype(np.uint8)
-        shade = cv2.LUT(cv2.merge([lit, lit, lit, lit]), self.lamp.shades)
-        gloss = cv2.LUT(cv2.merge([glossy, glossy, glossy, glossy]), self.lamp.gloss)
-        return shade, gloss, np.clip(-what, 0, 1)
+        weights[:2, 4] = 127
+        weights[2, 3] = 255
+        towards, halfway, neck = cv2.split(cv2.convertScaleAbs(cv2.transform(surface, weights)))
+        shade = cv2.LUT(cv2.merge([towards] * 4), self.lamp.shades)
+        gloss = cv2.LUT(cv2.merge([halfway] * 4), self.lamp.gloss)
+        cv2.insertChannel(cv2.convertScaleAbs(hits.alpha, alpha=255), shade, _ALPHA)
+        cv2.insertChannel(neck, gloss, _ALPHA)
+        return _Head(hits.columns, hits.rows, shade, gloss)
 
-    def _place_torso(self, image: np.ndarray, base: tuple[float, float], unit_px: float) -> np.ndarray:
-        """Lay the shoulders over the picture in place; returns where cloth hides the neck, (S, S) uint8."""
-        size = self.size_px
-        cloth = np.zeros((size, size), np.uint8)
-        first = min(max(0, self._torso.top_row(base, unit_px)), size)
-        if first < size:
-            picture, cover = self._torso.placed(base, unit_px, size_px=size, first_row=first)
-            share = cover[..., 0] * np.float32(1 / 255)
-            image[first:] = cv2.blendLinear(picture, image[first:], share, 1 - share)
-            cloth[first:] = cover[..., 1]
-        return cloth
+    def _place_torso(
+        self, image: np.ndarray, base: tuple[float, float], unit_px: float, window: Window
+    ) -> tuple[np.ndarray, int]:
+        """Lay the shoulders over the picture in place.
+
+        Returns where cloth hides the neck in the window's rows from a first one on, and that row.
+        """
+        first = min(max(0, self._torso.top_row(base, unit_px)), self.size_px)
+        if first < self.size_px:
+            body = self._torso.body(base, unit_px, size_px=self.size_px, first_row=first)
+            lay_over(image[first:], body, cv2.extractChannel(body, _ALPHA))
+        top = min(max(first, window.top), window.bottom)
+        if top == window.bottom:
+            return np.empty((0, window.width), np.uint8), window.height
+        corner, size = (window.left, top), (window.width, window.bottom - top)
+        return self._torso.before_neck(base, unit_px, corner=corner, size=size), top - window.top
 
     def _place_head(
         self,
         image: np.ndarray,
         colours: np.ndarray,
         window: Window,
-        hits: Hits,
-        lit: tuple[np.ndarray, np.ndarray, np.ndarray],
-        cloth: np.ndarray,
+        head: "_Head",
+        cloth: tuple[np.ndarray, int],
     ) -> None:
         """Look up the head's colours pixel by pixel, light them and lay them over the picture in place."""
-        shade, gloss, neck = lit
-        columns, rows, alpha = hits.columns, hits.rows, hits.alpha
-        size = (window.columns * window.cell_px, window.rows * window.cell_px)
-        if window.cell_px > 1:
-            columns, rows, neck, shade, gloss = (
-                cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)
-                for part in (columns, rows, neck, shade, gloss)
-            )
-            alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
-            alpha = np.clip((alpha - np.float32(0.5)) * np.float32(2) + np.float32(0.5), 0, 1)
-        seen = cv2.remap(colours, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        lit_colours = cv2.add(cv2.multiply(seen, shade, scale=1 / SHADE_ONE), gloss)
-        part = (
-            slice(window.top, window.top + size[1]),
-            slice(window.left, window.left + size[0]),
+        seen = cv2.remap(colours, head.columns, head.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cover = cv2.multiply(
+            cv2.extractChannel(seen, _ALPHA), cv2.extractChannel(head.shade, _ALPHA), scale=1 / 255
         )
-        behind_cloth = neck * (cloth[part] * np.float32(1 / 255))
-        share = alpha * (seen[..., 3] * np.float32(1 / 255)) * (1 - behind_cloth)
-        image[part] = cv2.blendLinear(lit_colours, np.ascontiguousarray(image[part]), share, 1 - share)
+        before_neck, first = cloth
+        if first < len(cover):
+            neck = cv2.extractChannel(head.gloss[first:], _ALPHA)
+            bare = cv2.bitwise_not(cv2.multiply(neck, before_neck, scale=1 / 255))
+            cover[first:] = cv2.multiply(cover[first:], bare, scale=1 / 255)
+        lit = cv2.add(cv2.multiply(seen, head.shade, scale=1 / SHADE_ONE), head.gloss)
+        lay_over(image[window.part], lit, cover)
 
     def _project(self, points: np.ndarray, radius: np.ndarray, view: View) -> np.ndarray:
         pixels = self.chart.pixels(points)
         at = cv2.remap(radius, pixels[np.newaxis, :, 0], pixels[np.newaxis, :, 1], cv2.INTER_LINEAR)[0]
         return view.project(points[:, 0], points[:, 1], at).astype(np.float32)
+
+
+def _whole_cells(first: int, end: int, *, size_px: int, cell_px: int) -> tuple[int, int]:
+    """The first pixel, and as many whole cells within the picture as reach `end`, at least one."""
+    first = min(max(0, first), size_px - cell_px)
+    cells = max(1, -(-(min(size_px, end) - first) // cell_px))
+    beyond = first + cells * cell_px - size_px
+    if beyond <= 0:
+        return first, cells
+    return (first - beyond, cells) if first >= beyond else (first, cells - 1)
 
 
 def rotation_matrix(state: FaceState) -> np.ndarray:

@@ -226,11 +226,11 @@ def draw_identity(seed: int, *, plain: bool = False) -> Identity:
         head=_draw_head(draw),
         eyes=_draw_eyes(draw, made_up=long_hair),
         brows=_draw_brows(draw),
-        nose=Nose(_u(draw, 0.36, 0.43), _u(draw, 0.095, 0.135), _u(draw, 0.20, 0.27), _u(draw, 0.8, 1.2)),
+        nose=Nose(_u(draw, 0.39, 0.43), _u(draw, 0.095, 0.135), _u(draw, 0.20, 0.27), _u(draw, 0.8, 1.2)),
         mouth=_draw_mouth(draw, made_up=long_hair),
         skin=_draw_skin(draw, skin_colour, bearded=not long_hair),
         hair=hair,
-        glasses=_u(draw, 0.205, 0.235) if draw.random() < 0.12 else 0.0,
+        glasses=_u(draw, 0.225, 0.245) if draw.random() < 0.12 else 0.0,
         light=_draw_light(draw),
         backdrop=Backdrop(_choice(draw, BACKDROP_KINDS), (_paint(draw), _paint(draw), _paint(draw))),
         clothes=Clothes(_choice(draw, NECKLINES), _paint(draw), _paint(draw), _u(draw, 0.92, 1.1)),
@@ -271,9 +271,9 @@ def _plain(identity: Identity) -> Identity:
 
 def _draw_head(draw: np.random.Generator) -> HeadShape:
     return HeadShape(
-        width=_u(draw, 0.93, 1.07),
+        width=_u(draw, 0.90, 0.99),
         jaw=_u(draw, 0.88, 1.1),
-        depth=_u(draw, 0.95, 1.05),
+        depth=_u(draw, 0.98, 1.07),
         chin=_u(draw, 0.5, 1.6),
         cheekbones=_u(draw, 0.4, 1.6),
         cheeks=_u(draw, -0.03, 0.035),
@@ -284,20 +284,20 @@ def _draw_head(draw: np.random.Generator) -> HeadShape:
 
 def _draw_eyes(draw: np.random.Generator, *, made_up: bool) -> Eyes:
     return Eyes(
-        x=_u(draw, 0.285, 0.325),
+        x=_u(draw, 0.29, 0.315),
         y=_u(draw, -0.03, 0.03),
-        half_width=_u(draw, 0.130, 0.150),
-        half_height=_u(draw, 0.051, 0.063),
+        half_width=_u(draw, 0.150, 0.160),
+        half_height=_u(draw, 0.065, 0.071),
         tilt=_u(draw, -0.012, 0.018),
         iris=_jitter(draw, IRISES, low=0.8, high=1.25, noise=4),
-        iris_radius=_u(draw, 0.056, 0.064),
+        iris_radius=_u(draw, 0.066, 0.071),
         lashes=_u(draw, 0.7, 1.2) if made_up else _u(draw, 0.2, 0.7),
         crease=_u(draw, 0.2, 1.0),
     )
 
 
 def _draw_brows(draw: np.random.Generator) -> Brows:
-    return Brows(_u(draw, 0.155, 0.19), _u(draw, 0.016, 0.032), _u(draw, 0.01, 0.05), _u(draw, 0.3, 0.7))
+    return Brows(_u(draw, 0.182, 0.207), _u(draw, 0.014, 0.028), _u(draw, 0.01, 0.05), _u(draw, 0.3, 0.7))
 
 
 def _draw_mouth(draw: np.random.Generator, *, made_up: bool) -> Mouth:
@@ -339,7 +339,7 @@ def _draw_hair(draw: np.random.Generator, style: HairStyle) -> Hair:
 
 def _draw_light(draw: np.random.Generator) -> Light:
     tint = np.clip(1 + draw.normal(0, 0.016, 3), 0.95, 1.05)
-    return Light(_u(draw, -55, 55), _u(draw, 8, 45), _u(draw, 0.42, 0.6), _colour(tint * 255))
+    return Light(_u(draw, -55, 55), _u(draw, 8, 45), _u(draw, 0.48, 0.63), _colour(tint * 255))
 
 
 def _draw_voice(draw: np.random.Generator, *, high: bool) -> Voice:

@@ -29,34 +29,36 @@ class Jaw:
         first = int(chart.row(identity.mouth.y)) - 1
         self.rows = slice(first, min(chart.height, int(chart.row(NECK_STILL[1])) + 2))
         self.heights = chart.y[:, 0].astype(np.float64)
+        self.canonical = np.arange(chart.height, dtype=np.float64)
+        shape = (self.rows.stop - self.rows.start, self.columns.stop - self.columns.start)
+        across = np.arange(self.columns.start, self.columns.stop, dtype=np.float32)
+        self.across = np.ascontiguousarray(np.broadcast_to(across, shape))
 
     def dropped(self, state: FaceState) -> "DroppedJaw":
         """The jaw as a state has it."""
         posed = self.heights + jaw_shift(self.identity, state, self.heights)
-        rows = np.interp(self.heights, posed, np.arange(len(posed)))
-        return DroppedJaw(self, rows.astype(np.float32))
+        rows = np.interp(self.heights, posed, self.canonical).astype(np.float32)
+        numbers = self.canonical[self.rows, np.newaxis].astype(np.float32)
+        down = (rows[self.rows, np.newaxis] - numbers) * self.follows[:, self.columns] + numbers
+        return DroppedJaw(self, rows, down)
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedJaw:
-    """rows (H,) float32: the canonical row that is seen at each row where the skin follows the jaw."""
+    """rows (H,) float32: the canonical row that is seen at each row where the skin follows the jaw.
+
+    down (a, b) float32: the canonical rows of the part that moves.
+    """
 
     jaw: Jaw
     rows: np.ndarray
+    down: np.ndarray
 
     def moved(self, chart_picture: np.ndarray) -> np.ndarray:
         """A copy of a chart (H, W, ...) with the jaw let down."""
         moved = chart_picture.copy()
-        rows, columns = self.jaw.rows, self.jaw.columns
-        numbers = np.arange(rows.start, rows.stop, dtype=np.float32)[:, np.newaxis]
-        down = (self.rows[rows, np.newaxis] - numbers) * self.jaw.follows[:, columns] + numbers  # (a, b)
-        across = np.broadcast_to(np.arange(columns.start, columns.stop, dtype=np.float32), down.shape)
-        moved[rows, columns] = cv2.remap(
-            chart_picture,
-            np.ascontiguousarray(across),
-            down,
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
+        moved[self.jaw.rows, self.jaw.columns] = cv2.remap(
+            chart_picture, self.jaw.across, self.down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         return moved
 

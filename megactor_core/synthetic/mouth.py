@@ -5,6 +5,7 @@ Shape legend:
     points (68, 2): columns and rows of the chart; 48 to 59 outer lips, 60 to 67 inner lips
 """
 
+import cv2
 import numpy as np
 
 from megactor_core.synthetic.chart import X_PER_PHI, Chart
@@ -50,16 +51,16 @@ class MouthPainter:
         depth = 0.16 + 0.30 * self.identity.skin.wrinkles + 0.55 * smile
         depth = min(depth + 0.10 * max(float(state.mouth_wide), 0), 1)
         colour = rgba(self.skin * (0.60, 0.50, 0.47))
-        for side, corner in ((-1, points[48]), (1, points[54])):
-            wing = np.array([side * (nose.half_width + 0.03) / X_PER_PHI, nose.base_y - 0.035])
-            start, end = self.chart.pixels(wing), corner + np.array([side * 0.055, -0.01]) * unit
-            middle = (start + end) / 2 + np.array([side * (0.018 + 0.03 * smile), -0.01]) * unit
-            line = curve(np.stack([start, middle, end]))
-            patch = Patch.around(chart_picture, line, margin=0.05 * unit + 2)
-            mask = patch.mask()
-            thickness = max(1, round(0.022 * unit))
-            stroke(mask, [line - patch.corner], (235 * depth,), thickness=thickness)
-            blend(patch.pixels, colour, soften(mask, max(0.7, 0.016 * unit)))
+        wing = np.array([(nose.half_width + 0.03) / X_PER_PHI, nose.base_y - 0.035])
+        start, end = self.chart.pixels(wing), points[54] + np.array([0.055, -0.01]) * unit
+        middle = (start + end) / 2 + np.array([0.018 + 0.03 * smile, -0.01]) * unit
+        line = curve(np.stack([start, middle, end]))
+        patch = Patch.around(chart_picture, line, margin=0.05 * unit + 2)
+        mask = patch.mask()
+        stroke(mask, line - patch.corner, (235 * depth,), thickness=max(1, round(0.022 * unit)))
+        mask = soften(mask, max(0.7, 0.016 * unit))
+        blend(patch.pixels, colour, mask)
+        blend(patch.mirrored(chart_picture).pixels, colour, cv2.flip(mask, 1))
 
     def _lips(self, patch: Patch, lips: np.ndarray) -> None:
         unit = self.unit_px
@@ -96,7 +97,7 @@ class MouthPainter:
         down = np.array([0, height])
         disc(inside, tongue, (0.60 * half_width, height), rgba(_TONGUE * 0.8))
         disc(inside, tongue + down / 4, (0.5 * half_width, 0.8 * height), rgba(_TONGUE))
-        stroke(inside, [np.stack([tongue - 0.8 * down, tongue])], rgba(_TONGUE * 0.72))
+        stroke(inside, np.stack([tongue - 0.8 * down, tongue]), rgba(_TONGUE * 0.72))
         self._teeth(inside, middle, top, half_width, reach=min(0.06, 0.62 * gap) * unit)
         if gap > 0.09:
             self._teeth(inside, middle, bottom, 0.8 * half_width, reach=-min(0.028, 0.2 * gap) * unit)
@@ -104,7 +105,7 @@ class MouthPainter:
         mask = patch.mask()
         fill(mask, np.concatenate([upper, lower]), (255,))
         dark = patch.mask()
-        stroke(dark, [upper], (150,), thickness=max(1, round(0.03 * unit)))
+        stroke(dark, upper, (150,), thickness=max(1, round(0.03 * unit)))
         dark = soften(dark, max(0.6, 0.012 * unit))
         blend(inside, (30, 10, 12, 255), dark)
         blend(patch.pixels, inside, mask)
@@ -137,7 +138,7 @@ class MouthPainter:
         line = curve(np.concatenate([lips[:1], lips[12:17], lips[6:7]]), steps=4)
         mask = patch.mask()
         strength = 225 - 110 * min(gap / 0.06, 1)
-        stroke(mask, [line], (strength,), thickness=max(1, round(0.011 * unit)))
+        stroke(mask, line, (strength,), thickness=max(1, round(0.011 * unit)))
         for corner in (lips[0], lips[6]):
             disc(mask, corner, (0.014 * unit, 0.012 * unit), (120,))
         mask = soften(mask, max(0.5, 0.006 * unit))

@@ -1,12 +1,12 @@
 """Small parts of a chart that are drawn on."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 _LEAST_BOX_SIGMA_PX = 1.1
-_INVERSE = np.float32(1 / 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +29,37 @@ class Patch:
         reach = np.array([[-half_width, -half_height], [half_width, half_height]])
         return Patch.around(picture, centre + reach, margin=0)
 
+    def mirrored(self, picture: np.ndarray) -> "Patch":
+        """The same part on the other side of the picture's middle."""
+        rows, columns = self.pixels.shape[:2]
+        top, left = int(self.corner[1]), picture.shape[1] - int(self.corner[0]) - columns
+        return Patch(picture[top : top + rows, left : left + columns], np.array([left, top], np.float32))
+
     def mask(self) -> np.ndarray:
         return np.zeros(self.pixels.shape[:2], np.uint8)
 
 
-def blend(pixels: np.ndarray, over: np.ndarray | tuple[int, ...], mask: np.ndarray) -> None:
+def blend(pixels: np.ndarray, over: np.ndarray | tuple[int, int, int, int], mask: np.ndarray) -> None:
     """Lay a picture or a colour over pixels (h, w, 4) in place, by a mask (h, w) uint8."""
-    share = mask * _INVERSE
     if isinstance(over, tuple):
-        above = np.empty_like(pixels)
-        above[:] = over
-    else:
-        above = over
-    pixels[:] = cv2.blendLinear(above, np.ascontiguousarray(pixels), share, 1 - share)
+        over = _plain(over, mask.shape)
+    lay_over(pixels, over, mask)
+
+
+def lay_over(pixels: np.ndarray, over: np.ndarray, mask: np.ndarray) -> None:
+    """Lay a picture over another, both (h, w, 4) uint8, in place, by a mask (h, w) uint8."""
+    share = cv2.merge([mask] * 4)
+    shown = cv2.multiply(over, share, scale=1 / 255)
+    hidden = cv2.multiply(pixels, cv2.bitwise_not(share), scale=1 / 255)
+    cv2.add(shown, hidden, dst=pixels)
+
+
+@lru_cache(maxsize=256)
+def _plain(colour: tuple[int, int, int, int], shape: tuple[int, int]) -> np.ndarray:
+    plain = np.empty((*shape, 4), np.uint8)
+    plain[:] = colour
+    plain.flags.writeable = False
+    return plain
 
 
 def soften(mask: np.ndarray, sigma_px: float) -> np.ndarray:
@@ -58,6 +76,6 @@ def rgba(colour: np.ndarray) -> tuple[int, int, int, int]:
     return red, green, blue, 255
 
 
-def lines_of(starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
-    """Straight lines between two lists of points (P, 2)."""
-    return list(np.stack([starts, ends], axis=1))
+def lines_of(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Straight lines between two lists of points (P, 2): (P, 2, 2)."""
+    return np.stack([starts, ends], axis=1)

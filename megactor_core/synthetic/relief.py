@@ -91,10 +91,14 @@ def surface_normals(chart: Chart, radius: np.ndarray) -> np.ndarray:
     normals[..., 2] = radius * cosine + by_phi * sine
     # Round the crown the columns run together; there the surface is level.
     crown = smoothstep(0.3, 0.06, radius)[..., np.newaxis] * (chart.y < -0.6)[..., np.newaxis]
-    length = np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-6
-    normals = normals / length * (1 - crown) + crown * np.array([0, -1, 0.1], np.float32)
-    normals = cv2.GaussianBlur(normals, (0, 0), max(0.6, chart.width / 450))
-    return normals / (np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-6)
+    normals = _unit(normals) * (1 - crown) + crown * np.array([0, -1, 0.1], np.float32)
+    return _unit(cv2.GaussianBlur(normals, (0, 0), max(0.6, chart.width / 450)))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 of length 1."""
+    length = np.sqrt(cv2.transform(np.square(vectors), np.ones((1, 3), np.float32))) + np.float32(1e-6)
+    return vectors / length[..., np.newaxis]
 
 
 def _sections(y: np.ndarray, head: HeadShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,7 +133,7 @@ def _face_hills(chart: Chart, identity: Identity, x: np.ndarray) -> np.ndarray:
     def hill(centre_x: float, centre_y: float, reach_x: float, reach_y: float) -> np.ndarray:
         return bump(side - centre_x, reach_x) * bump(y - centre_y, reach_y)
 
-    hills = -0.125 * hill(eyes.x * 1.05, eyes.y, 0.19, 0.11)
+    hills = -0.078 * hill(eyes.x * 1.05, eyes.y, 0.19, 0.11)
     hills += 0.048 * hill(eyes.x, eyes.y + 0.005, 0.095, 0.07)
     hills += 0.035 * hill(0.2, -identity.brows.height, 0.22, 0.055)
     hills += 0.045 * head.cheekbones * hill(0.43, 0.2, 0.15, 0.11)

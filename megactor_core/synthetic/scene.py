@@ -14,7 +14,7 @@ from megactor_core.synthetic.curves import curve, fill
 from megactor_core.synthetic.identity import Identity, Neckline
 from megactor_core.synthetic.light import Lamp
 
-_LEFT, _TOP, _RIGHT, _BOTTOM = -2.1, -0.45, 2.1, 2.0
+_LEFT, _TOP, _RIGHT, _BOTTOM = -2.1, -0.22, 2.1, 2.0
 """The painted part round the base of the neck, head units."""
 _DETAIL = 1.2
 """Painted pixels per pixel of the picture."""
@@ -93,29 +93,37 @@ def _bokeh(draw: np.random.Generator, colours: tuple[np.ndarray, ...], size_px: 
 
 @dataclass(frozen=True, slots=True)
 class Torso:
-    """Shoulders with clothes, `unit_px` pixels a head unit: picture (h, w, 4) uint8, cover (h, w, 2) uint8.
+    """Shoulders with clothes, `unit_px` pixels a head unit.
 
-    cover: the body's opacity, and where cloth lies before the neck.
+    picture (h, w, 4) uint8 with the body's opacity as alpha; cloth (h, w) uint8: where it hides the neck.
     """
 
     picture: np.ndarray
-    cover: np.ndarray
+    cloth: np.ndarray
     unit_px: float
 
-    def placed(
-        self, base: tuple[float, float], unit_px: float, *, size_px: int, first_row: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Picture and cover in the rows of an S x S picture from `first_row` on; the neck is at `base`."""
+    def body(self, base: tuple[float, float], unit_px: float, *, size_px: int, first_row: int) -> np.ndarray:
+        """The body in the rows of an S x S picture from `first_row` on; the neck is at `base`."""
+        return self._placed(self.picture, base, unit_px, (0, first_row), (size_px, size_px - first_row))
+
+    def before_neck(
+        self, base: tuple[float, float], unit_px: float, *, corner: tuple[int, int], size: tuple[int, int]
+    ) -> np.ndarray:
+        """Where cloth hides the neck, in a part of the picture: first column and row; width, height."""
+        return self._placed(self.cloth, base, unit_px, corner, size)
+
+    def _placed(
+        self,
+        painted: np.ndarray,
+        base: tuple[float, float],
+        unit_px: float,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+    ) -> np.ndarray:
         scale = unit_px / self.unit_px
-        move = np.array(
-            [[scale, 0, base[0] + _LEFT * unit_px], [0, scale, base[1] + _TOP * unit_px - first_row]],
-            np.float64,
-        )
-        size = (size_px, size_px - first_row)
-        picture = cv2.warpAffine(
-            self.picture, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        return picture, cv2.warpAffine(self.cover, move, size, flags=cv2.INTER_LINEAR)
+        left, top = base[0] + _LEFT * unit_px - corner[0], base[1] + _TOP * unit_px - corner[1]
+        move = np.array([[scale, 0, left], [0, scale, top]], np.float64)
+        return cv2.warpAffine(painted, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def top_row(self, base: tuple[float, float], unit_px: float) -> int:
         return int(np.floor(base[1] + _TOP * unit_px))
@@ -136,10 +144,11 @@ def paint_torso(identity: Identity, lamp: Lamp, *, unit_px: float) -> Torso:
     garment = _garment(identity, cloth, x, y, detail)
     colour = (skin * (1 - covered) + garment * covered) * light
     under_head = 1 - 0.42 * bump(x, 0.62) * bump(y + 0.12, 0.30)
-    picture = np.full((rows, columns, 4), 255, np.uint8)
+    picture = np.empty((rows, columns, 4), np.uint8)
+    picture[..., 3] = body
     picture[..., :3] = np.clip(colour * under_head[..., np.newaxis], 0, 255)
     before_neck = np.minimum(cloth, 255 * smoothstep(-0.12, -0.02, y + 0 * x)).astype(np.uint8)
-    return Torso(picture, np.ascontiguousarray(np.stack([body, before_neck], axis=-1)), detail)
+    return Torso(picture, before_neck, detail)
 
 
 def _pixels(points: np.ndarray, detail: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The still part of a head's colours: skin with its shadows and marks, beard, hair; and what is made of what.
+"""The still part of a head's colours: skin with its shadows and marks, beard, hair; and what of it is neck.
 
 What moves (brows, eyes, mouth, smile lines) is drawn over it frame by frame in `features`.
 
@@ -34,10 +34,10 @@ def paint_head(chart: Chart, identity: Identity, skin_radius: np.ndarray, hair: 
     return painted
 
 
-def material(chart: Chart, hair: HairCover) -> np.ndarray:
-    """What a place is made of, (H, W) float32: 1 hair, 0 face, -1 neck, mixtures between."""
+def neck_cover(chart: Chart, hair: HairCover) -> np.ndarray:
+    """Where a place is neck and no hair lies over it, (H, W) float32 from 0 to 1."""
     neck = underside(chart) * smoothstep(1.0, 1.2, chart.y)
-    return (hair.cover - neck * (1 - hair.cover)).astype(np.float32)
+    return np.maximum(neck * (1 - hair.cover) - hair.cover, 0).astype(np.float32)
 
 
 def _complexion(chart: Chart, identity: Identity, x: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def _shadows(chart: Chart, identity: Identity, x: np.ndarray) -> np.ndarray:
     down = np.clip((y + 0.1) / (nose.base_y + 0.02), 0, 1.2)
     beside_nose = bump(side - 0.085 - 0.03 * down, 0.032) * smoothstep(0, 0.15, y)
     beside_nose = beside_nose * (1 - smoothstep(nose.base_y - 0.05, nose.base_y + 0.02, y)) * front
-    lost = 0.24 * dip(eyes.x * 0.6, eyes.y - 0.035, 0.055, 0.07) + 0.14 * dip(eyes.x, eyes.y, 0.16, 0.08)
+    lost = 0.04 * dip(eyes.x * 0.6, eyes.y - 0.035, 0.055, 0.07) + 0.02 * dip(eyes.x, eyes.y, 0.16, 0.08)
     lost += 0.13 * beside_nose + 0.30 * dip(0, nose.base_y + 0.05, 0.10, 0.022)
     lost += 0.20 * dip(0, mouth.y + 0.125, 0.11, 0.026) + 0.06 * dip(0, mouth.y - 0.1, 0.02, 0.035)
     lost += 0.70 * dip(nose.half_width * 0.52, nose.base_y + 0.014, 0.027, 0.014)
