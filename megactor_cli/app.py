@@ -30,6 +30,10 @@ LIBRARY_SETTINGS = {
 # Each is the module of that name; only the named command's is imported, so that help answers at once.
 COMMANDS = {
     "animate": "Animate a portrait with a driving video, speech, or both.",
+    "synth": "Make talking heads with speech and exact ground truth.",
+    "preprocess": "Turn clips into training samples: face crops, landmarks, sound features.",
+    "train": "Train a stage of the model on preprocessed clips.",
+    "evaluate": "Score generated clips against real ones, by a stated protocol.",
     "demo": "Run the whole chain at toy scale and show what comes out.",
     "recipes": "List, show, copy and check recipes (YAML configurations).",
     "weights": "List, pull, verify and initialise model weights.",

@@ -47,6 +47,7 @@ def write_output(
     common: dict[str, Any] = {
         "video_fps": job.config.fps,
         "height": size_px,
+        "quality": job.config.quality,
         "sound": job.soundtrack,
         "tags": tags(job, checkpoint),
     }

@@ -145,6 +145,9 @@ class AnimateConfig(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on CUDA, else float32. float16 is refused on a CPU."""
 
+    quality: Literal["high", "lossless"] = "high"
+    """Coding of the video: `high` is visually lossless and plays everywhere; `lossless` keeps every pixel for
+    measuring, in a profile that browsers do not play."""
     compare: bool = False
     """Also write <output>.compare.mp4: portrait, driver and result side by side."""
     contact_sheet: bool = False

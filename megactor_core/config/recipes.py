@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from megactor_core.config.animate import AnimateConfig
 from megactor_core.config.base import Config, Subject, nearest
 from megactor_core.config.yaml_text import parse_yaml, read_text_file, to_yaml
 from megactor_core.errors import ConfigError, OutputError
 from megactor_core.files import atomic_path
 
-CONFIGS: dict[str, type[Config]] = {"animate": AnimateConfig}
-"""The configuration of every command that takes recipes."""
+COMMANDS = ("animate", "synth", "preprocess", "train", "evaluate")
+"""The commands that take recipes."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SUFFIXES = (".yaml", ".yml")
@@ -59,6 +58,33 @@ class Layer:
                 return self.label
 
 
+def config_class(command: str) -> type[Config]:
+    """The configuration of one of COMMANDS; only that one is imported, so that help answers at once."""
+    match command:
+        case "animate":
+            from megactor_core.config.animate import AnimateConfig
+
+            return AnimateConfig
+        case "synth":
+            from megactor_core.config.synth import SynthConfig
+
+            return SynthConfig
+        case "preprocess":
+            from megactor_core.config.preprocess import PreprocessConfig
+
+            return PreprocessConfig
+        case "train":
+            from megactor_core.config.train import TrainConfig
+
+            return TrainConfig
+        case "evaluate":
+            from megactor_core.config.evaluate import EvaluateConfig
+
+            return EvaluateConfig
+        case _:
+            raise ConfigError(f"'{command}' takes no recipes.", fix=nearest(command, COMMANDS))
+
+
 def recipes_folder() -> Path:
     """The folder of the shipped recipes: inside an installed package, or beside it in a checkout."""
     for folder in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes"):
@@ -86,6 +112,11 @@ def find_recipe(command: str, name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
+    if other := next((recipe for recipe in list_recipes() if recipe.full_name == name_or_path), None):
+        raise ConfigError(
+            f"The recipe '{name_or_path}' is for `megactor {other.command}`, not for {command}.",
+            fix=f"Recipes for {command}: {', '.join(sorted(shipped)) or 'none'}.",
+        )
     if path.suffix in _SUFFIXES or len(path.parts) > 1:
         raise ConfigError(
             f"There is no recipe file '{path}'.", fix="Shipped recipes are listed by `megactor recipes list`."
@@ -96,11 +127,22 @@ def find_recipe(command: str, name_or_path: str) -> Path:
 
 
 def find_shipped_recipe(full_name: str) -> RecipeInfo:
-    """The shipped recipe with a full name like `animate/paper`; raises ConfigError with the nearest name."""
+    """The shipped recipe `animate/paper`, or `paper` where one command alone has a recipe of that name.
+
+    Raises ConfigError with the nearest name for an unknown one.
+    """
     shipped = {recipe.full_name: recipe for recipe in list_recipes()}
-    if full_name not in shipped:
-        raise ConfigError(f"There is no shipped recipe '{full_name}';", fix=nearest(full_name, list(shipped)))
-    return shipped[full_name]
+    if full_name in shipped:
+        return shipped[full_name]
+    namesakes = [name for name, recipe in shipped.items() if recipe.name == full_name]
+    match namesakes:
+        case [name]:
+            return shipped[name]
+        case []:
+            fix = nearest(full_name, list(shipped))
+        case _:
+            fix = f"did you mean {' or '.join(repr(name) for name in namesakes)}?"
+    raise ConfigError(f"There is no shipped recipe '{full_name}';", fix=fix)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -129,7 +171,8 @@ def parse_override(text: str) -> Layer:
     path = key.strip().split(".")
     if not equals or not all(path):
         raise ConfigError(
-            f"--set '{text}' is not of the form key=value.", fix="Example: --set window.frames=8"
+            f"--set '{text}' is not of the form key=value.",
+            fix="Example: --set seed=1, or --set group.key=value",
         )
     nested: Any = parse_yaml(value, source=f"--set {key.strip()}")
     for name in reversed(path):
@@ -185,12 +228,12 @@ def check_recipe(path: Path, *, command: str | None = None) -> None:
     Raises ConfigError where it does not describe a valid configuration.
     """
     command = command or path.absolute().parent.name
-    if command not in CONFIGS:
+    if command not in COMMANDS:
         raise ConfigError(
             f"'{path}' could be a recipe for any command ('{command}' is none).",
-            fix=f"Add --for with one of: {', '.join(CONFIGS)}.",
+            fix=f"Add --for with one of: {', '.join(COMMANDS)}.",
         )
-    build_config(CONFIGS[command], [Layer("file", f"recipe '{path}'", read_recipe(path))])
+    build_config(config_class(command), [Layer("file", f"recipe '{path}'", read_recipe(path))])
 
 
 def copy_recipe(full_name: str, destination: Path) -> Path:

@@ -123,22 +123,41 @@ def detect_landmarks(
     frames or frames of unequal size, WeightsError where the back end's weights are missing, UsageError where
     its package is.
     """
-    rank = 0 if face == "largest" else face
-    if rank < 0:
-        raise FaceError(f"The face to follow is {rank}, but faces are counted from 0 (the largest).")
-    follower = _Follower(_load(back_end), rank=rank)
-    width, height = 0, 0
+    tracker = LandmarkTracker(face=face, back_end=back_end)
     for done, frame in enumerate(frames, start=1):
-        require_rgb_image(frame)
-        if done > 1 and frame.shape[:2] != (height, width):
-            raise _unequal_frames(done - 1, frame, width, height)
-        height, width = frame.shape[:2]
-        follower.advance(frame)
+        tracker.advance(frame)
         if on_frame is not None:
             on_frame(done)
-    if width == 0:
-        raise MediaError("There are no frames to look for a face in.")
-    return follower.to_track(frame_width=width, frame_height=height)
+    return tracker.to_track()
+
+
+class LandmarkTracker:
+    """`detect_landmarks` for frames that are handed over one at a time, and go elsewhere too.
+
+    Raises FaceError for a negative `face`, and what `detect_landmarks` raises when a frame is given.
+    """
+
+    def __init__(self, *, face: FaceChoice = "largest", back_end: BackEndName = "mediapipe") -> None:
+        rank = 0 if face == "largest" else face
+        if rank < 0:
+            raise FaceError(f"The face to follow is {rank}, but faces are counted from 0 (the largest).")
+        self._follower = _Follower(_load(back_end), rank=rank)
+        self._frames = self._width = self._height = 0
+
+    def advance(self, frame: np.ndarray) -> np.ndarray:
+        """Look at the next frame, (H, W, 3) uint8; its points (68, 2) float32, NaN where the face is lost."""
+        require_rgb_image(frame)
+        if self._frames and frame.shape[:2] != (self._height, self._width):
+            raise _unequal_frames(self._frames, frame, self._width, self._height)
+        self._height, self._width = frame.shape[:2]
+        self._frames += 1
+        return self._follower.advance(frame)
+
+    def to_track(self) -> FaceTrack:
+        """The track over all frames so far; raises MediaError where there was none."""
+        if not self._frames:
+            raise MediaError("There are no frames to look for a face in.")
+        return self._follower.to_track(frame_width=self._width, frame_height=self._height)
 
 
 class _Follower:
@@ -154,8 +173,8 @@ class _Follower:
         self._scores: list[float] = []
         self._counts: list[int] = []
 
-    def advance(self, frame: np.ndarray) -> None:
-        """Look at the next frame."""
+    def advance(self, frame: np.ndarray) -> np.ndarray:
+        """Look at the next frame; its points, NaN where the face is lost."""
         following = [self._target] if self._target is not None and self._lost_frames == 0 else []
         thorough = len(self._counts) % THOROUGH_EVERY == 0
         moved, new = self._networks.step(frame, [*following, *self._others], thorough=thorough)
@@ -165,6 +184,7 @@ class _Follower:
             now = self._choose(new) if self._target is None else self._recognise(new)
         self._others += [face for face in new if face is not now]
         self._record(now)
+        return self._points[-1]
 
     def to_track(self, *, frame_width: int, frame_height: int) -> FaceTrack:
         points = np.stack(self._points).astype(np.float32)

@@ -1,0 +1,141 @@
+"""How much each way of spoiling a clip moves each weight-free metric: prints a table in Markdown.
+
+Three real clips of up to 4 s at 256 pixels, each against a copy that is worse in one way.
+    MEGACTOR_TEST_DATA=DIR python tests/benchmarks/evaluate_degraded.py
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from megactor_core.config.evaluate import EvaluateConfig
+from megactor_core.evaluation.run import evaluate
+from megactor_core.faces.landmarks import detect_landmarks
+from megactor_core.faces.track import fill_lost
+from megactor_core.media.audio import Sound, fit_seconds, read_sound
+from megactor_core.media.video import read_video
+from megactor_core.media.video_writer import VideoWriter
+
+CLIPS = ("mochabench/4_man_reading", "megactor_audio_ENTF_1", "megactor_audio_CHTF_2")
+FPS, FRAMES, SIZE_PX, SHIFT_FRAMES = Fraction(25), 100, 256, 5
+METRICS = ("psnr", "ssim", "ms_ssim", "niqe", "faces", "av_sync", "motion", "flicker")
+COLUMNS = (
+    *("psnr", "ssim", "ms_ssim", "niqe", "face_distance", "mouth_lmd", "pose_error", "eyes_open_error"),
+    *("mouth_open_correlation", "mouth_amplitude", "av_correlation", "av_offset", "jitter", "flicker"),
+)
+
+Frames = list[np.ndarray]
+Clip = tuple[Frames, Sound]
+
+
+def read_clip(path: Path) -> Clip:
+    """The middle square of the frames of a clip's beginning, and their sound."""
+    frames = [
+        cv2.resize(middle(frame), (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+        for frame in islice(read_video(path, video_fps=FPS), FRAMES)
+    ]
+    seconds = float(len(frames) / FPS)
+    return frames, fit_seconds(read_sound(path, seconds=seconds), seconds=seconds)
+
+
+def middle(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return frame[top : top + side, left : left + side]
+
+
+def blurred(clip: Clip, _others: list[Clip]) -> Clip:
+    return [cv2.GaussianBlur(frame, (0, 0), 2.0) for frame in clip[0]], clip[1]
+
+
+def noisy(clip: Clip, _others: list[Clip]) -> Clip:
+    rng = np.random.default_rng([0])
+    noise = rng.normal(0, 8, (len(clip[0]), SIZE_PX, SIZE_PX, 3))
+    return [np.clip(f + n, 0, 255).astype(np.uint8) for f, n in zip(clip[0], noise, strict=True)], clip[1]
+
+
+def dropped(clip: Clip, _others: list[Clip]) -> Clip:
+    """Every second frame is the one before it."""
+    return [clip[0][k - k % 2] for k in range(len(clip[0]))], clip[1]
+
+
+def sound_later(clip: Clip, _others: list[Clip]) -> Clip:
+    shift = round(SHIFT_FRAMES / FPS * clip[1].audio_hz)
+    return clip[0], Sound(np.roll(clip[1].samples, shift, axis=0), clip[1].audio_hz)
+
+
+def frozen_mouth(clip: Clip, _others: list[Clip]) -> Clip:
+    """The first frame's mouth over every frame's, moved along with the face."""
+    points = fill_lost(detect_landmarks(clip[0]), policy="interpolate").points[:, 48:68]
+    middles = points.mean(axis=1)
+    half = int(np.ptp(points[0], axis=0).max() * 0.8)
+    x, y = middles[0].round().astype(int)
+    patch = clip[0][0][y - half : y + half, x - half : x + half]
+    frames = []
+    for frame, (cx, cy) in zip(clip[0], middles.round().astype(int), strict=True):
+        copy = frame.copy()
+        copy[cy - half : cy + half, cx - half : cx + half] = patch
+        frames.append(copy)
+    return frames, clip[1]
+
+
+def another_person(clip: Clip, others: list[Clip]) -> Clip:
+    return others[0][0], clip[1]
+
+
+WAYS: dict[str, Callable[[Clip, list[Clip]], Clip]] = {
+    "itself": lambda clip, _others: clip,
+    "blur, sigma 2": blurred,
+    "noise, sigma 8": noisy,
+    "every second frame dropped": dropped,
+    f"sound {SHIFT_FRAMES} frames later": sound_later,
+    "frozen mouth": frozen_mouth,
+    "another person": another_person,
+}
+
+
+def write(path: Path, clip: Clip) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(
+        path, video_fps=FPS, width=SIZE_PX, height=SIZE_PX, sound=clip[1], quality="lossless"
+    ) as video:
+        for frame in clip[0]:
+            video.write(frame)
+
+
+def main() -> None:
+    data = Path(os.environ["MEGACTOR_TEST_DATA"]) / "driving"
+    clips = [read_clip(data / f"{name}.mp4") for name in CLIPS]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name, clip in zip(CLIPS, clips, strict=True):
+            write(root / "real" / f"{name}.mp4", clip)
+        sys.stdout.write(f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n")
+        for number, (way, spoil) in enumerate(WAYS.items()):
+            for k, (name, clip) in enumerate(zip(CLIPS, clips, strict=True)):
+                others = [*clips[k + 1 :], *clips[:k]]
+                write(root / str(number) / f"{name}.mp4", spoil(clip, others))
+            config = EvaluateConfig(
+                generated=root / str(number),
+                real=root / "real",
+                output=root / f"out{number}",
+                metrics=METRICS,
+                workers=0,
+                cache_features=False,
+            )
+            found = evaluate(config).sets[""].metrics
+            cells = [f"{found[name].value:.4g}" if name in found else "-" for name in COLUMNS]
+            sys.stdout.write(f"| {way} | {' | '.join(cells)} |\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
