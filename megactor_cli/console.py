@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 OnProgress = Callable[[str, int, int], None]
-"""Called as on_progress(phase, done, total); total is 0 where it is not known."""
+"""Called as on_progress(phase, done, total); total is 0 where it is not known. After a comma the phase may
+hold numbers that change: `training, loss 0.12`."""
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between progress lines where stderr is a file or a CI log."""
@@ -145,7 +147,7 @@ def human_bytes(count: int) -> str:
 
 
 class _Bars:
-    """One tqdm bar a phase, on a terminal."""
+    """One tqdm bar a phase, on a terminal; what a phase says after a comma changes within its bar."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -154,12 +156,14 @@ class _Bars:
     def __call__(self, phase: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if self._bar is None or self._phase != phase or done < self._bar.n:
+        if self._bar is None or _name_of(self._phase) != _name_of(phase) or done < self._bar.n:
             self.close()
-            self._phase = phase
             self._bar = tqdm(
-                desc=phase, total=total or None, leave=False, dynamic_ncols=True, file=sys.stderr
+                total=total or None, initial=done, leave=False, dynamic_ncols=True, file=sys.stderr
             )
+        if self._phase != phase:
+            self._phase = phase
+            self._bar.set_description_str(phase, refresh=False)
         self._bar.total = total or None
         self._bar.update(done - self._bar.n)
 
@@ -181,15 +185,30 @@ class _Lines:
 
     def __init__(self) -> None:
         self._printed_at = time.monotonic()
+        self._name, self._began, self._began_at = "", 0, 0.0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         now = time.monotonic()
+        if _name_of(phase) != self._name or done < self._began:
+            self._name, self._began, self._began_at = _name_of(phase), done, now
         if done != total and now - self._printed_at < SECONDS_BETWEEN_LINES:
             return
         self._printed_at = now
         amount = f"{done}/{total} ({100 * done // total} %)" if total else str(done)
-        sys.stderr.write(f"{phase}: {amount}\n")
+        sys.stderr.write(f"{phase}: {amount}{self._left(now, done, total)}\n")
         sys.stderr.flush()
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        """The time that the rest of the phase takes at the pace so far."""
+        if done >= total or done <= self._began:
+            return ""
+        seconds = (now - self._began_at) * (total - done) / (done - self._began)
+        return f", {timedelta(seconds=round(seconds))} left"
+
+
+def _name_of(phase: str) -> str:
+    """What stays of a phase while its numbers change: `training, loss 0.12` is `training`."""
+    return phase.partition(",")[0]
 
 
 def _ignore(_phase: str, _done: int, _total: int) -> None:

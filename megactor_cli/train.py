@@ -43,6 +43,7 @@ def train(
     device: Annotated[Text, _of("device", _TRAINING, "NAME")] = None,
     workers: Annotated[Text, _of("workers", _TRAINING, "N")] = None,
     checkpoint_every: Annotated[Text, _of("checkpoint_every", _OUT, "N")] = None,
+    track: Annotated[Text, _of("track", _OUT, "NAME")] = None,
     output: Annotated[Path | None, _of("output", _OUT, "DIR")] = None,
     resume: Annotated[bool | None, config_flag(TrainConfig, "resume", panel=_OUT)] = None,
     recipe: Recipe = None,

@@ -23,7 +23,8 @@ AUTOENCODER_RUN = Path("runs/autoencoder")
 CADENCE = frozenset(
     {
         *("steps", "resume", "output", "data", "workers", "device", "compile", "gradient_checkpointing"),
-        *("checkpoint_every", "validate_every", "validation_samples", "keep", "domain"),
+        *("checkpoint_every", "validate_every", "validation_samples", "validation_clips"),
+        *("keep", "track", "domain"),
     }
 )
 """Settings that may change when a run goes on: they do not change what a step computes from its data."""
@@ -103,6 +104,9 @@ class TrainConfig(Config):
     """Steps between measurements on held-out identities."""
     validation_samples: int = Field(16, ge=0)
     """Held-out samples that a measurement reads, the same ones each time; 0 leaves it out."""
+    validation_clips: int = Field(2, ge=0)
+    """Held-out clips that are animated after it, for people to look at: the same ones each time, driven by
+    sound, by picture and by both. 0 leaves them out."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of every draw: new weights, samples, time steps, noise."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -128,6 +132,8 @@ class TrainConfig(Config):
     """Recompute blocks in the backward pass: less memory, about a third more time."""
     compile: bool = False
     """Compile the denoiser's blocks (torch.compile): pays on a GPU after minutes of warming up."""
+    track: Literal["none", "tensorboard"] = "none"
+    """Also write the metrics for TensorBoard, into the run's folder; needs the extra `track`."""
     domain: str = ""
     """What the data show, in one sentence; kept in the checkpoint for those who use it."""
 

@@ -73,6 +73,10 @@ class DenoiserBlock(Block):
         self.temporal_first = config.temporal.place == "after-self-attention"
         self.audio_attention = AudioAttention(config)
 
+    def reference_keys(self, state: Tensor) -> KeysValues:
+        """Keys and values of a reference state (B, R, D), by this block's own projections."""
+        return self.self_attention.keys_values(state)
+
     def forward(
         self,
         x: Tensor,
@@ -174,7 +178,7 @@ class Denoiser(Backbone):
         They do not depend on the frame: computed once a step, used by every window and frame.
         """
         readers = self._blocks()[self.config.reference_start :]
-        return [block.self_attention.keys_values(state) for block, state in zip(readers, states, strict=True)]
+        return [block.reference_keys(state) for block, state in zip(readers, states, strict=True)]
 
     def forward(
         self,

@@ -75,7 +75,7 @@ def count_denoiser(config: ModelConfig, *, frames: int, size_px: int, reference:
     `spatial` is everything frame-wise but audio, without reference keys; `reference attention` is what the
     queries spend on those keys, zero for unconditional rows (reference = False).
     """
-    tokens = _tokens(size_px)
+    tokens = tokens_of(size_px)
     readers = config.depth - config.reference_start if reference else 0
     spatial = _backbone(
         config,
@@ -87,7 +87,7 @@ def count_denoiser(config: ModelConfig, *, frames: int, size_px: int, reference:
     )
     return {
         "spatial": spatial,
-        "reference attention": readers * frames * _attention(tokens, tokens, config.hidden),
+        "reference attention": readers * frames * attention_flops(tokens, tokens, config.hidden),
         "audio attention": config.depth * frames * _audio_attention(config, tokens=tokens),
         "temporal": len(config.temporal_blocks) * _temporal(config, frames=frames, tokens=tokens),
     }
@@ -101,7 +101,7 @@ def count_reference(config: ModelConfig, *, size_px: int) -> int:
     return _backbone(
         config,
         frames=1,
-        tokens=_tokens(size_px),
+        tokens=tokens_of(size_px),
         blocks=config.depth - 1,
         channels=config.latent_channels,
         head=False,
@@ -111,7 +111,7 @@ def count_reference(config: ModelConfig, *, size_px: int) -> int:
 def count_reference_keys(config: ModelConfig, *, size_px: int) -> int:
     """FLOPs of projecting the reference's states to keys and values in every block that reads them."""
     readers = config.depth - config.reference_start
-    return readers * 2 * _linear(_tokens(size_px), config.hidden, config.hidden)
+    return readers * 2 * linear_flops(tokens_of(size_px), config.hidden, config.hidden)
 
 
 def _backbone(
@@ -119,14 +119,18 @@ def _backbone(
 ) -> int:
     """Patches, time step, blocks of self-attention and MLP, and the head where it runs."""
     width = config.hidden
-    patches = _conv(tokens, PATCH, channels, width)
-    timestep = _linear(1, TIMESTEP_WAVES, width) + _linear(1, width, width) + _linear(1, width, 6 * width)
-    block = (
-        4 * _linear(tokens, width, width)
-        + _attention(tokens, tokens, width)
-        + 2 * _linear(tokens, width, config.mlp_ratio * width)
+    patches = conv_flops(tokens, PATCH, channels, width)
+    timestep = (
+        linear_flops(1, TIMESTEP_WAVES, width)
+        + linear_flops(1, width, width)
+        + linear_flops(1, width, 6 * width)
     )
-    outputs = _linear(tokens, width, PATCH**2 * config.out_channels) if head else 0
+    block = (
+        4 * linear_flops(tokens, width, width)
+        + attention_flops(tokens, tokens, width)
+        + 2 * linear_flops(tokens, width, config.mlp_ratio * width)
+    )
+    outputs = linear_flops(tokens, width, PATCH**2 * config.out_channels) if head else 0
     return timestep + frames * (patches + blocks * block + outputs)
 
 
@@ -134,17 +138,17 @@ def _audio_attention(config: ModelConfig, *, tokens: int) -> int:
     """One audio attention of one frame: N queries, S keys."""
     width, audio = config.hidden, config.audio
     inner = audio.inner_width or width
-    keys_values = 2 * _linear(audio.tokens, audio.width, inner)
-    queries_out = _linear(tokens, width, inner) + _linear(tokens, inner, width)
-    return keys_values + queries_out + _attention(tokens, audio.tokens, inner)
+    keys_values = 2 * linear_flops(audio.tokens, audio.width, inner)
+    queries_out = linear_flops(tokens, width, inner) + linear_flops(tokens, inner, width)
+    return keys_values + queries_out + attention_flops(tokens, audio.tokens, inner)
 
 
 def _temporal(config: ModelConfig, *, frames: int, tokens: int) -> int:
     """One temporal module over a window: N / g^2 sequences of g^2 x frames tokens, and a gated MLP."""
     width, temporal = config.hidden, config.temporal
     cell = temporal.grid**2
-    square = _linear(frames * tokens, width, width)
-    attention = 4 * square + tokens // cell * _attention(cell * frames, cell * frames, width)
+    square = linear_flops(frames * tokens, width, width)
+    attention = 4 * square + tokens // cell * attention_flops(cell * frames, cell * frames, width)
     mlp = 3 * config.mlp_ratio * square  # two halves in, one out
     return 2 * square + temporal.attentions * attention + mlp
 
@@ -156,11 +160,11 @@ def count_driven_encoder(config: ModelConfig, *, pictures: int, size_px: int) ->
     """FLOPs of the Driven Encoder for `pictures` driving pictures."""
     side, channels, work = size_px, 3, 0
     for i, width in enumerate(config.driven.widths):
-        work += _conv(side**2, 3, channels, channels)
+        work += conv_flops(side**2, 3, channels, channels)
         kernel, side = (4, side // 2) if i < 3 else (3, side)
-        work += _conv(side**2, kernel, channels, width)
+        work += conv_flops(side**2, kernel, channels, width)
         channels = width
-    return pictures * (work + _conv(side**2, 1, channels, config.driven.out_channels))
+    return pictures * (work + conv_flops(side**2, 1, channels, config.driven.out_channels))
 
 
 def count_audio_encoder(config: ModelConfig, *, frames: int, sound_seconds: float) -> int:
@@ -168,7 +172,7 @@ def count_audio_encoder(config: ModelConfig, *, frames: int, sound_seconds: floa
     width, tokens = config.audio.width, config.audio.tokens
     if config.audio.encoder == "whisper":
         return _whisper_chunks(sound_seconds) * _whisper_chunk(width)
-    convolutions = _conv_1d(2 * tokens, MEL_BANDS, width) + 2 * _conv_1d(tokens, width, width)
+    convolutions = conv_1d_flops(2 * tokens, MEL_BANDS, width) + 2 * conv_1d_flops(tokens, width, width)
     return frames * convolutions
 
 
@@ -183,12 +187,14 @@ def _whisper_chunk(width: int) -> int:
     """Two convolutions, the second with stride 2, and one layer for each state but the first."""
     steps = WHISPER_SECONDS * WHISPER_HZ
     layer = (
-        4 * _linear(steps, width, width)
-        + _attention(steps, steps, width)
-        + 2 * _linear(steps, width, WHISPER_MLP_RATIO * width)
+        4 * linear_flops(steps, width, width)
+        + attention_flops(steps, steps, width)
+        + 2 * linear_flops(steps, width, WHISPER_MLP_RATIO * width)
     )
     return (
-        _conv_1d(2 * steps, MEL_BANDS, width) + _conv_1d(steps, width, width) + (WHISPER_STATES - 1) * layer
+        conv_1d_flops(2 * steps, MEL_BANDS, width)
+        + conv_1d_flops(steps, width, width)
+        + (WHISPER_STATES - 1) * layer
     )
 
 
@@ -208,11 +214,11 @@ def _patch_encode(config: AutoencoderConfig, size_px: int) -> int:
     low, mid, high = config.widths
     half, quarter, eighth = ((size_px // factor) ** 2 for factor in (2, 4, 8))
     return (
-        _conv(eighth, LATENT_STRIDE_PX, 3, config.latent_channels)
-        + _conv(half, 3, 12, low) + 2 * _conv(half, 3, low, low)
-        + _conv(quarter, 4, low, mid) + 2 * _conv(quarter, 3, mid, mid)
-        + _conv(eighth, 4, mid, high) + 2 * _conv(eighth, 3, high, high)
-        + _conv(eighth, 3, high, config.latent_channels)
+        conv_flops(eighth, LATENT_STRIDE_PX, 3, config.latent_channels)
+        + conv_flops(half, 3, 12, low) + 2 * conv_flops(half, 3, low, low)
+        + conv_flops(quarter, 4, low, mid) + 2 * conv_flops(quarter, 3, mid, mid)
+        + conv_flops(eighth, 4, mid, high) + 2 * conv_flops(eighth, 3, high, high)
+        + conv_flops(eighth, 3, high, config.latent_channels)
     )  # fmt: skip
 
 
@@ -220,76 +226,78 @@ def _patch_decode(config: AutoencoderConfig, size_px: int) -> int:
     low, mid, high = config.widths
     half, quarter, eighth = ((size_px // factor) ** 2 for factor in (2, 4, 8))
     return (
-        _conv(eighth, LATENT_STRIDE_PX, config.latent_channels, 3)
-        + _conv(eighth, 3, config.latent_channels, high) + 2 * _conv(eighth, 3, high, high)
-        + _conv(eighth, 3, high, 4 * mid) + 2 * _conv(quarter, 3, mid, mid)
-        + _conv(quarter, 3, mid, 4 * low) + 2 * _conv(half, 3, low, low)
-        + _conv(half, 3, low, 12)
+        conv_flops(eighth, LATENT_STRIDE_PX, config.latent_channels, 3)
+        + conv_flops(eighth, 3, config.latent_channels, high) + 2 * conv_flops(eighth, 3, high, high)
+        + conv_flops(eighth, 3, high, 4 * mid) + 2 * conv_flops(quarter, 3, mid, mid)
+        + conv_flops(quarter, 3, mid, 4 * low) + 2 * conv_flops(half, 3, low, low)
+        + conv_flops(half, 3, low, 12)
     )  # fmt: skip
 
 
 def _kl_encode(config: AutoencoderConfig, size_px: int) -> int:
     channels, pixels = KL_WIDTHS[0], size_px**2
-    work = _conv(pixels, 3, 3, channels)
+    work = conv_flops(pixels, 3, 3, channels)
     for level, width in enumerate(KL_WIDTHS):
         if level:  # every level but the first begins with half the side
             pixels //= 4
-            work += _conv(pixels, 3, channels, channels)
+            work += conv_flops(pixels, 3, channels, channels)
         for _ in range(KL_RESIDUALS):
             work += _kl_residual(pixels, channels, width)
             channels = width
     moments = 2 * config.latent_channels  # mean and log-variance
-    out = _conv(pixels, 3, channels, moments) + _conv(pixels, 1, moments, moments)
+    out = conv_flops(pixels, 3, channels, moments) + conv_flops(pixels, 1, moments, moments)
     return work + _kl_middle(pixels) + out
 
 
 def _kl_decode(config: AutoencoderConfig, size_px: int) -> int:
     channels, pixels = KL_WIDTHS[-1], (size_px // LATENT_STRIDE_PX) ** 2
-    work = _conv(pixels, 1, config.latent_channels, config.latent_channels)
-    work += _conv(pixels, 3, config.latent_channels, channels) + _kl_middle(pixels)
+    work = conv_flops(pixels, 1, config.latent_channels, config.latent_channels)
+    work += conv_flops(pixels, 3, config.latent_channels, channels) + _kl_middle(pixels)
     for level, width in enumerate(reversed(KL_WIDTHS)):
         if level:  # every level but the first begins with twice the side
             pixels *= 4
-            work += _conv(pixels, 3, channels, channels)
+            work += conv_flops(pixels, 3, channels, channels)
         for _ in range(KL_RESIDUALS + 1):
             work += _kl_residual(pixels, channels, width)
             channels = width
-    return work + _conv(pixels, 3, channels, 3)
+    return work + conv_flops(pixels, 3, channels, 3)
 
 
 def _kl_residual(pixels: int, channels: int, width: int) -> int:
-    shortcut = _conv(pixels, 1, channels, width) if channels != width else 0
-    return _conv(pixels, 3, channels, width) + _conv(pixels, 3, width, width) + shortcut
+    shortcut = conv_flops(pixels, 1, channels, width) if channels != width else 0
+    return conv_flops(pixels, 3, channels, width) + conv_flops(pixels, 3, width, width) + shortcut
 
 
 def _kl_middle(pixels: int) -> int:
     """Residual block, self-attention over all latent pixels, residual block."""
     width = KL_WIDTHS[-1]
-    attention = 4 * _linear(pixels, width, width) + _attention(pixels, pixels, width)
+    attention = 4 * linear_flops(pixels, width, width) + attention_flops(pixels, pixels, width)
     return 2 * _kl_residual(pixels, width, width) + attention
 
 
 # Operations
 
 
-def _tokens(size_px: int) -> int:
+def tokens_of(size_px: int) -> int:
+    """Tokens of a picture."""
     return (size_px // TOKEN_STRIDE_PX) ** 2
 
 
-def _linear(rows: int, width_in: int, width_out: int) -> int:
+def linear_flops(rows: int, width_in: int, width_out: int) -> int:
+    """A matrix product with a weight."""
     return 2 * rows * width_in * width_out
 
 
-def _attention(queries: int, keys: int, width: int) -> int:
+def attention_flops(queries: int, keys: int, width: int) -> int:
     """Scores and the weighted sum of values, over all heads together."""
     return 4 * queries * keys * width
 
 
-def _conv(pixels: int, kernel: int, channels_in: int, channels_out: int) -> int:
+def conv_flops(pixels: int, kernel: int, channels_in: int, channels_out: int) -> int:
     """A square kernel at `pixels` places: of the output, or of the input where it is transposed."""
     return 2 * pixels * kernel**2 * channels_in * channels_out
 
 
-def _conv_1d(steps: int, channels_in: int, channels_out: int) -> int:
+def conv_1d_flops(steps: int, channels_in: int, channels_out: int) -> int:
     """Three taps, as in every audio encoder here."""
     return 2 * steps * 3 * channels_in * channels_out

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from megactor_core.config.model import LATENT_STRIDE_PX, ModelConfig
 from megactor_core.config.train import AutoencoderTrainingConfig, TrainConfig
+from megactor_core.data.loader import BatchSource
 from megactor_core.data.sample import INDEX
 from megactor_core.data.source import ClipSource, SampleFolder
 from megactor_core.diffusion.loss import Losses
@@ -26,9 +27,9 @@ from megactor_core.faces.regions import box_masks, region_boxes
 from megactor_core.files import sha256_of
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder
 from megactor_core.models.checkpoint import CheckpointInfo, draw_parts
-from megactor_core.training.batches import BatchSource
 from megactor_core.training.start import Model, with_scaling
 from megactor_core.training.task import Task
+from megactor_core.training.work import count_picture
 
 _FRAME, _LATENT_NOISE = 101, 102
 """Last keys of these draws' generators, beyond the reader's (data.draws.Purpose)."""
@@ -167,6 +168,7 @@ def autoencoder_task(
         dict(network.named_parameters()),
         objective,
         finish=lambda: _with_measured_scale(model, source, settings),
+        sample_flops=count_picture(model.config.autoencoder, size_px=model.config.native_px).total,
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from megactor_core.config.train import OptimiserConfig, TrainConfig
+from megactor_core.training.sharding import copy_into, own_part
 
 
 def make_optimiser(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
@@ -59,11 +60,10 @@ class MovingAverage:
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on with saved averages of the same names."""
-        for name, average in self.weights.items():
-            average.copy_(weights[name])
+        copy_into(self.weights, weights)
 
     def _averages(self) -> list[Tensor]:
-        return list(self.weights.values())
+        return [own_part(average) for average in self.weights.values()]
 
     def _values(self) -> list[Tensor]:
-        return [parameter.detach() for parameter in self._parameters.values()]
+        return [own_part(parameter.detach()) for parameter in self._parameters.values()]

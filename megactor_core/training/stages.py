@@ -33,6 +33,11 @@ class Stage:
     trains_audio_encoder: bool = False
     """Whether an audio encoder of this project's, outside of Sigma, trains too; Whisper never does [P]."""
 
+    @property
+    def trains_spatial(self) -> bool:
+        """Whether everything frame-wise trains, from the first layers on; else the temporal modules do."""
+        return self.trains == _SPATIAL
+
 
 _SPATIAL = ("denoiser", "reference", "driven_encoder")
 

@@ -1,9 +1,12 @@
 """What a run starts from: the stage before, an autoencoder and new weights, or PixArt-alpha's weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from megactor_core import weights
 from megactor_core.animation.listener import Listener
@@ -52,6 +55,15 @@ class Model:
         if self.autoencoder is not None:
             return self
         return replace(self, autoencoder=load_autoencoder(self.config, Path()))
+
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take values of parameters of Sigma and the audio encoder, by their names in training."""
+        parameters = dict(self.sigma.named_parameters(prefix="sigma"))
+        if self.audio_encoder is not None:
+            parameters |= dict(self.audio_encoder.named_parameters(prefix="audio_encoder"))
+        with torch.no_grad():
+            for name, value in weights.items():
+                parameters[name].copy_(value)
 
     def save(self, folder: Path, *, info: CheckpointInfo, card: str) -> None:
         """Write an ordinary checkpoint, with those networks in it that are this project's own."""

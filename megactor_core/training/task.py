@@ -13,6 +13,7 @@ from megactor_core.training.network import TrainedNetwork
 from megactor_core.training.objective import Objective
 from megactor_core.training.stages import STAGES
 from megactor_core.training.start import Model
+from megactor_core.training.work import count_sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,21 @@ class Task:
     parameters: Mapping[str, nn.Parameter]
     objective: Callable[[Callable[..., Tensor], Any], Losses]
     finish: Callable[[], Model]
+    sample_flops: int
+    """Work of one sample, forward and backward."""
 
 
-def stage_task(config: TrainConfig, model: Model, *, device: torch.device) -> Task:
+def stage_task(
+    config: TrainConfig, model: Model, *, device: torch.device, holds_latents: bool = True
+) -> Task:
     """One of the paper's stages."""
-    network = TrainedNetwork(model.sigma, model.audio_encoder, stage=STAGES[config.stage_number])
+    stage = STAGES[config.stage_number]
+    network = TrainedNetwork(model.sigma, model.audio_encoder, stage=stage)
     parameters = network.freeze_the_rest()
     model.sigma.denoiser.recompute = model.sigma.reference.recompute = config.gradient_checkpointing
     if config.compile:
         for block in model.sigma.denoiser.blocks:
             block.compile()
     objective = Objective(config, model.config, autoencoder=model.autoencoder, device=device)
-    return Task(network, parameters, objective, finish=lambda: model)
+    work = count_sample(model.config, stage, frames=config.draw.clip_frames, holds_latents=holds_latents)
+    return Task(network, parameters, objective, finish=lambda: model, sample_flops=work.total)

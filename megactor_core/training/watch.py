@@ -30,6 +30,13 @@ class StepMetrics:
     learning_rate: float
     gradient_norm: float
     """Before clipping."""
+    samples_per_cpu_second: float | None = None
+    """Over the processor time of one training process and its share of the samples; readers ahead are not
+    in it. None: a line of an earlier version."""
+    flops_per_second: float | None = None
+    """Counted work of all processes over wall time."""
+    peak_share: float | None = None
+    """Of what the devices reach in large matrix products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class ValidationMetrics:
     loss: float
     mse: float
     vb: float
+    psnr_db: dict[str, float] | None = None
+    """Of the animated clips, by what drives them: A, V, A+V. None: none were animated."""
 
 
 Line = TypeVar("Line", StepMetrics, ValidationMetrics)

@@ -104,7 +104,7 @@ def marked_clip(make: Any, seed: int, *, mark: int) -> Any:
 
 
 def test_no_mouth_pixel_reaches_the_driving_picture_of_the_eyes(make: Any) -> None:
-    """1,000 samples; the mouth is white, all else dark, and no change of colours is drawn."""
+    """250 samples; the mouth is white, all else dark, and no change of colours is drawn."""
     source = make.source([marked_clip(make, seed, mark=255) for seed in range(20)])
     config = DataConfig(
         mix=VISUAL,
@@ -114,7 +114,7 @@ def test_no_mouth_pixel_reaches_the_driving_picture_of_the_eyes(make: Any) -> No
         substitute=PLAIN.updated(elastic_rate=0.3, smooth_rate=0.1, degrade_rate=0.1),
     )
     data = make.data(config, source)
-    brightest = torch.stack([data[i].driving.max() for i in range(1000)])
+    brightest = torch.stack([data[i].driving.max() for i in range(250)])
     assert brightest.max() <= 65 / 255
     assert (brightest > 0).float().mean() > 0.95  # eyes are in sight
     both = make.data(config.updated(face_dropout={"nothing": 0, "eyes": 0, "mouth": 0, "both": 1}), source)
@@ -128,8 +128,8 @@ def test_the_driving_picture_does_not_depend_on_mouth_pixels(make: Any) -> None:
         augment={"jitter_rate": 0.5, "grayscale_rate": 0.3}, clip_frames=2
     )
     one, other = (make.data(config, source) for source in sources)
-    shown = [i for i in range(80) if one.clip(i) == 0]
-    assert len(shown) == 40
+    shown = [i for i in range(40) if one.clip(i) == 0]
+    assert len(shown) == 20
     for i in shown:
         assert torch.equal(one[i].driving, other[i].driving)
         assert not torch.equal(one[i].target, other[i].target)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,15 @@ def test_latents_are_an_ordinary_file_of_which_only_the_asked_frames_are_read(fo
     np.testing.assert_array_equal(logvar, -mean)
 
 
+@cache
+def all_frames(path: Path) -> np.ndarray:
+    return np.stack(list(read_video(path)))
+
+
 @settings(max_examples=40)
 @given(indices=st.lists(st.integers(0, FRAMES - 1), min_size=1, max_size=6))
 def test_frames_in_any_order_are_those_of_reading_all(folder: Path, indices: list[int]) -> None:
-    together = np.stack(list(read_video(folder / "video.mp4")))
+    together = all_frames(folder / "video.mp4")
     assert len(together) == FRAMES
     np.testing.assert_array_equal(Sample.open(folder).read_frames(indices), together[indices])
 

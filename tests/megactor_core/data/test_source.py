@@ -13,7 +13,7 @@ from einops import rearrange
 from megactor_core.config.data import DataConfig
 from megactor_core.config.model import ModelConfig
 from megactor_core.data.dataset import TrainingData
-from megactor_core.data.loader import make_loader
+from megactor_core.data.loader import DataBatches, Stream, read_batches
 from megactor_core.data.sample import (
     ARRAYS,
     DRIVER,
@@ -111,9 +111,9 @@ def test_pictures_driver_and_sound_are_those_of_the_files(folder: Path) -> None:
 def test_files_and_memory_are_read_alike_by_workers(
     folder: Path, assert_same: Callable[[Any, Any], None]
 ) -> None:
-    data = open_data(folder)
-    (alone,) = make_loader(data, batch_size=4, start=2, steps=1, workers=0)
-    (shared,) = make_loader(data, batch_size=4, start=2, steps=1, workers=1)
+    source, stream = DataBatches(open_data(folder), fingerprint=""), Stream(batch_size=4, start=2, steps=1)
+    (alone,) = read_batches(source, stream, workers=0)
+    (shared,) = read_batches(source, stream, workers=1)
     assert_same(alone, shared)
 
 

@@ -5,7 +5,7 @@ there is something to learn; everything is drawn from (seed, number).
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from megactor_core.config.model import ModelConfig
 from megactor_core.config.train import TrainConfig
 from megactor_core.data.batch import Batch, Item, collate
 from megactor_core.models.checkpoint import CheckpointInfo, draw_parts, save_checkpoint
+from megactor_core.training.train import train
 
 SIDE, LATENT, TOKENS = 64, 8, 16
 EYES, MOUTH = (5, 6), (9, 10)
@@ -75,6 +76,18 @@ class FakeSource:
         return mask
 
 
+@pytest.fixture(autouse=True)
+def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the loss takes half of the time of a run this short; a test that asks for `plots` has them."""
+    if "plots" not in request.fixturenames:
+        monkeypatch.setattr("megactor_core.training.keeper.plot_loss", lambda _metrics, path: path.touch())
+
+
+@pytest.fixture
+def plots() -> None:
+    """Runs draw their loss."""
+
+
 @pytest.fixture(scope="session")
 def fake_source() -> type[FakeSource]:
     return FakeSource
@@ -113,11 +126,11 @@ def _is_trained_by(name: str, stage: int) -> bool:
     return first <= stage
 
 
-@pytest.fixture
-def make_config(make_nano: Callable[..., Path], tmp_path: Path) -> Callable[..., TrainConfig]:
-    """A short run of a stage at nano, in a folder of its own."""
+@pytest.fixture(scope="session")
+def config_in(make_nano: Callable[..., Path]) -> Callable[..., TrainConfig]:
+    """A short run of a stage at nano, in a folder below the given one."""
 
-    def make(stage: int = 1, **changes: object) -> TrainConfig:
+    def make(folder: Path, stage: int = 1, **changes: object) -> TrainConfig:
         values = {
             "stage": stage,
             "steps": 6,
@@ -126,11 +139,34 @@ def make_config(make_nano: Callable[..., Path], tmp_path: Path) -> Callable[...,
             "learning_rate": 1e-3,
             "workers": 0,
             "device": "cpu",
-            "output": tmp_path / f"stage{stage}",
+            "output": folder / f"stage{stage}",
             "init": make_nano(stage=stage - 1),
             **({"preset": "nano"} if stage == 1 else {}),
             **({"draw": {"clip_frames": 4}} if stage == 3 else {}),
         }
         return TrainConfig.build({**values, **changes}, source="test")
+
+    return make
+
+
+@pytest.fixture
+def make_config(config_in: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., TrainConfig]:
+    """`config_in` the test's own folder."""
+    return partial(config_in, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def whole_run(
+    config_in: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """The folder of a run of `make_config`'s settings that nothing disturbed, not to be written to."""
+
+    @cache
+    def make(stage: int) -> Path:
+        config = config_in(tmp_path_factory.mktemp("whole"), stage)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("megactor_core.training.keeper.plot_loss", lambda _metrics, path: path.touch())
+            train(config, source=FakeSource(stage=stage))
+        return config.folder
 
     return make

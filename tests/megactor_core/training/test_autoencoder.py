@@ -41,9 +41,9 @@ class Waves:
 
 
 def config_of(tmp_path: Path, **changes) -> TrainConfig:
-    values = {"stage": "autoencoder", "preset": "nano", "steps": 30, "batch_size": 8, "workers": 0}
-    values |= {"learning_rate": 3e-3, "checkpoint_every": 30, "device": "cpu", "output": tmp_path / "run"}
-    values |= {"ema": {"decay": 0.5}, "autoencoder": {"fit_frames": 64}}
+    values = {"stage": "autoencoder", "preset": "nano", "steps": 16, "batch_size": 8, "workers": 0}
+    values |= {"learning_rate": 3e-3, "checkpoint_every": 16, "device": "cpu", "output": tmp_path / "run"}
+    values |= {"ema": {"decay": 0.5}, "autoencoder": {"fit_frames": 32}}
     return TrainConfig.build({**values, **changes}, source="test")
 
 
@@ -76,20 +76,21 @@ def test_training_improves_on_it_and_measures_the_scale(tmp_path) -> None:
         False,
         0,
     )
-    latents = checkpoint.autoencoder.encode(Waves().batch(range(64)).pictures / 2 + 0.5)
+    latents = checkpoint.autoencoder.encode(Waves().batch(range(32)).pictures / 2 + 0.5)
     assert float(latents.std()) == pytest.approx(1, abs=1e-3)
     assert checkpoint.config.autoencoder.scaling_factor != 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path) -> None:
     class Killed(BaseException):
         pass
 
     def on_progress(phase: str, done: int, total: int) -> None:
-        if done == 5:
+        if done == 3:
             raise Killed
 
-    settings = {"steps": 6, "checkpoint_every": 2}
+    settings = {"steps": 4, "checkpoint_every": 2, "batch_size": 2}
     whole = train(config_of(tmp_path, output=tmp_path / "whole", **settings), source=Waves())
     config = config_of(tmp_path, **settings)
     with pytest.raises(Killed):

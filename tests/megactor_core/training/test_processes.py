@@ -65,14 +65,22 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize(
+    "how", [("--multi_gpu",), ("--use_fsdp", "--fsdp_version", "2")], ids=["ddp", "fsdp"]
+)
 def test_two_processes_are_one_with_twice_the_accumulation(
-    stage: int, make_config: Callable[..., TrainConfig], fake_source, tmp_path: Path
+    how: tuple[str, ...], stage: int, make_config: Callable[..., TrainConfig], fake_source, tmp_path: Path
 ) -> None:
     settings = {"steps": 4, "checkpoint_every": 4, "learning_rate": 1e-4}
     alone = make_config(stage, output=tmp_path / "alone", accumulate=2, **settings)
     train(alone, source=fake_source(stage=stage))
     together = make_config(stage, output=tmp_path / "together", init=alone.init, **settings)
-    launcher = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+    launcher = ("-m", "accelerate.commands.launch", *how, "--num_processes", "2")
     run_program(together, tmp_path, kill_at=0, launcher=launcher)
+    # and on from a checkpoint, which both ways of training can read
+    short = together.updated(output=tmp_path / "short", steps=2)
+    run_program(short, tmp_path, kill_at=0, launcher=launcher)
+    run_program(short.updated(steps=4, resume=True), tmp_path, kill_at=0, launcher=launcher)
+    assert largest_difference(together.folder / "final", short.folder / "final") == 0
     assert largest_difference(alone.folder / "final", together.folder / "final") < 1e-5
     assert largest_difference(alone.folder / "final", alone.folder / "checkpoints" / "start") > 1e-5

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from megactor_core.config.model import ModelConfig
 from megactor_core.config.train import TrainConfig
-from megactor_core.errors import Interrupted, MegActorError, Terminated
+from megactor_core.errors import ConfigError, Interrupted, MegActorError, Terminated
 from megactor_core.models.checkpoint import load_checkpoint
-from megactor_core.training import train as train_module
+from megactor_core.training import keeper as keeper_module
+from megactor_core.training.keeper import Validation
 from megactor_core.training.network import TrainedNetwork
 from megactor_core.training.objective import attention_mask
 from megactor_core.training.run_checkpoint import newest_valid, step_folders
 from megactor_core.training.stages import STAGES
 from megactor_core.training.train import train
 from megactor_core.training.watch import METRICS, VALIDATION, StepMetrics, ValidationMetrics, read_metrics
+from megactor_core.training.work import count_sample
 
+NANO = ModelConfig.preset("nano")
 MakeConfig = Callable[..., TrainConfig]
 
 
@@ -56,7 +61,7 @@ def losses_of(run: Path) -> list[tuple[int, float, float, float]]:
     return [(line.step, line.loss, line.gradient_norm, line.learning_rate) for line in lines]
 
 
-def test_a_run_leaves_everything_in_its_folder(make_config, fake_source) -> None:
+def test_a_run_leaves_everything_in_its_folder(make_config, fake_source, plots) -> None:
     config = make_config()
     seen: list[tuple[str, int, int]] = []
     report = train(config, source=fake_source(), on_progress=lambda *step: seen.append(step))
@@ -66,13 +71,24 @@ def test_a_run_leaves_everything_in_its_folder(make_config, fake_source) -> None
         *("checkpoints", "final"),
     }
     assert [path.name for path in step_folders(folder)] == ["step-00000004", "step-00000006"]
-    assert seen == [("training", step, 6) for step in range(1, 7)]
+    assert [(phase.partition(",")[0], *counts) for phase, *counts in seen] == [
+        ("training", step, 6) for step in range(1, 7)
+    ]
+    assert re.fullmatch(r"training, loss [\d.e-]+, [\d.e+]+ samples/s", seen[0][0])
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     wanted = {"step", "loss", "mse", "vb", "samples_per_second", "learning_rate"}
+    wanted |= {"samples_per_cpu_second", "flops_per_second", "peak_share"}
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(wanted <= line.keys() for line in lines)
     assert report.to_json()["checkpoint"] == str(folder / "final")
     assert (report.step, report.loss) == (6, lines[-1]["loss"])
+    assert report.sample_flops == count_sample(NANO, STAGES[1], frames=1, holds_latents=True).total
+    for line in lines:
+        rate = line["samples_per_second"]
+        assert line["flops_per_second"] == pytest.approx(report.sample_flops * rate)
+        assert line["peak_share"] / rate == pytest.approx(
+            lines[0]["peak_share"] / lines[0]["samples_per_second"]
+        )
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -98,14 +114,13 @@ def test_the_final_checkpoint_holds_the_moving_average(make_config, fake_source)
     assert not all(average[name].equal(trained[name]) for name in average)
 
 
-@pytest.mark.parametrize(
-    "stage", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_the_loss_falls(stage, make_config, fake_source) -> None:
-    config = make_config(stage, steps=60, batch_size=4, checkpoint_every=60, learning_rate=3e-3)
+    config = make_config(stage, steps=40, batch_size=4, checkpoint_every=40, learning_rate=3e-3)
     train(config, source=fake_source(stage=stage))
     loss = [line.loss for line in read_metrics(config.folder / METRICS, StepMetrics)]
-    assert sum(loss[-15:]) < 0.8 * sum(loss[:15])
+    assert sum(loss[-10:]) < 0.8 * sum(loss[:10])
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
@@ -153,28 +168,30 @@ def test_a_stage_begins_with_exactly_what_the_one_before_predicts(stage, make_co
     assert outputs[0].abs().max() > 0
 
 
-def test_a_killed_run_goes_on_bit_for_bit(make_config, fake_source, tmp_path) -> None:
-    whole, source = make_config(2, output=tmp_path / "whole"), fake_source(stage=2)
-    train(whole, source=source)
-    for killed_at, saved in ((1, 0), (3, 2), (4, 2)):  # the fourth step's checkpoint comes after
-        broken, after = make_config(2, output=tmp_path / f"broken-{killed_at}"), fake_source(stage=2)
-        with pytest.raises(Killed):
-            train(broken, source=fake_source(stage=2), on_progress=at_step(killed_at, killed))
-        train(broken.updated(resume=True), source=after)
-        assert same_weights(whole.folder / "final", broken.folder / "final")
-        assert losses_of(whole.folder) == losses_of(broken.folder)
-        assert after.asked == source.asked[saved:]
+@pytest.mark.parametrize(
+    ("killed_at", "saved"), [pytest.param(1, 0, marks=pytest.mark.slow), (4, 2)]
+)  # the fourth step's checkpoint comes after
+def test_a_killed_run_goes_on_bit_for_bit(killed_at, saved, make_config, fake_source, whole_run) -> None:
+    config, after = make_config(2), fake_source(stage=2)
+    with pytest.raises(Killed):
+        train(config, source=fake_source(stage=2), on_progress=at_step(killed_at, killed))
+    train(config.updated(resume=True), source=after)
+    assert same_weights(whole_run(2) / "final", config.folder / "final")
+    assert losses_of(whole_run(2)) == losses_of(config.folder)
+    assert after.asked == [[number, number + 1] for number in range(2 * saved, 12, 2)]
 
 
 @pytest.mark.parametrize(
-    ("number", "error", "exit_code"), [(signal.SIGTERM, Terminated, 143), (signal.SIGINT, Interrupted, 130)]
+    ("number", "error", "exit_code"),
+    [
+        (signal.SIGTERM, Terminated, 143),
+        pytest.param(signal.SIGINT, Interrupted, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_the_run_after_its_step_and_keeps_it(
-    number, error, exit_code, make_config, fake_source, tmp_path
+    number, error, exit_code, make_config, fake_source, whole_run
 ) -> None:
-    whole = make_config(1, output=tmp_path / "whole")
-    train(whole, source=fake_source())
-    config = make_config(1, output=tmp_path / "stopped", init=whole.init)
+    config = make_config(1)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(error, match="Stopped after step 3 of 6") as caught:
         train(config, source=fake_source(), on_progress=at_step(2, lambda: os.kill(os.getpid(), number)))
@@ -183,7 +200,7 @@ def test_a_signal_ends_the_run_after_its_step_and_keeps_it(
     assert step_folders(config.folder)[-1].name == "step-00000003"
     assert not (config.folder / "final").exists()
     train(config.updated(resume=True), source=fake_source())
-    assert same_weights(whole.folder / "final", config.folder / "final")
+    assert same_weights(whole_run(1) / "final", config.folder / "final")
 
 
 @pytest.mark.slow
@@ -216,13 +233,11 @@ def test_a_finished_run_does_nothing_more(make_config, fake_source) -> None:
     assert (first.checkpoint / "manifest.json").stat().st_mtime_ns == stamp
 
 
-def test_a_run_can_be_made_longer(make_config, fake_source, tmp_path) -> None:
-    whole = make_config(output=tmp_path / "whole")
-    train(whole, source=fake_source())
-    config = make_config(output=tmp_path / "longer", init=whole.init, steps=3)
+def test_a_run_can_be_made_longer(make_config, fake_source, whole_run) -> None:
+    config = make_config(steps=3)
     train(config, source=fake_source())
     train(config.updated(steps=6, resume=True, checkpoint_every=5), source=fake_source())
-    assert same_weights(whole.folder / "final", config.folder / "final")
+    assert same_weights(whole_run(1) / "final", config.folder / "final")
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_checkpoint_whole(make_config, fake_source) -> None:
@@ -246,7 +261,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_checkpoint_whole(make_co
 
 def test_a_full_disk_ends_the_run_with_its_checkpoint_whole(make_config, fake_source, monkeypatch) -> None:
     config, calls = make_config(), []
-    real = train_module.save_state
+    real = keeper_module.save_state
 
     def save(*arguments, **named):
         calls.append(arguments)
@@ -254,7 +269,7 @@ def test_a_full_disk_ends_the_run_with_its_checkpoint_whole(make_config, fake_so
             raise OSError(28, "No space left on device")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(train_module, "save_state", save)
+    monkeypatch.setattr(keeper_module, "save_state", save)
     with pytest.raises(MegActorError, match=r"No space left on device.*are whole.*--resume"):
         train(config, source=fake_source())
     newest = newest_valid(config.folder, pytest.fail)
@@ -278,6 +293,7 @@ def test_memory_that_is_out_is_said(make_config, fake_source) -> None:
             train(config, source=fake_source())
 
 
+@pytest.mark.slow
 def test_precision_may_differ_from_run_to_run_of_a_process(make_config, fake_source, tmp_path) -> None:
     init = make_config().init
     losses = [
@@ -291,13 +307,33 @@ def test_precision_may_differ_from_run_to_run_of_a_process(make_config, fake_sou
 
 
 def test_validation_changes_nothing_and_falls(make_config, fake_source, tmp_path) -> None:
-    settings = {"steps": 12, "learning_rate": 3e-3, "ema": {"decay": 0.5}, "validate_every": 6}
-    plain = make_config(1, output=tmp_path / "plain", checkpoint_every=12, **settings)
-    watched = make_config(1, output=tmp_path / "watched", checkpoint_every=12, **settings)
+    settings = {"steps": 8, "learning_rate": 3e-3, "ema": {"decay": 0.5}, "validate_every": 4}
+    plain = make_config(1, output=tmp_path / "plain", checkpoint_every=8, **settings)
+    watched = make_config(1, output=tmp_path / "watched", checkpoint_every=8, **settings)
     train(plain, source=fake_source())
-    train(watched, source=fake_source(), validation=fake_source(seed=1))
+    train(watched, source=fake_source(), validation=Validation(fake_source(seed=1)))
     assert same_weights(plain.folder / "final", watched.folder / "final")
     assert losses_of(plain.folder) == losses_of(watched.folder)
     lines = read_metrics(watched.folder / VALIDATION, ValidationMetrics)
-    assert [line.step for line in lines] == [6, 12]
+    assert [line.step for line in lines] == [4, 8]
     assert lines[1].loss < lines[0].loss
+
+
+def test_an_empty_validation_split_is_said_and_skipped(make_config, fake_source, monkeypatch) -> None:
+    def open_data(run):
+        if run.config.draw.split == "validation":
+            raise ConfigError("none of the split 'validation'")
+        return fake_source()
+
+    monkeypatch.setattr("megactor_core.training.train._open_data", open_data)
+    config, notes = make_config(steps=2), []
+    train(config, on_note=notes.append)
+    assert any("no held-out clips that fit: validation is skipped" in note for note in notes)
+    assert read_metrics(config.folder / VALIDATION, ValidationMetrics) == []
+
+
+def test_how_fast_it_is_stands_in_the_notes(make_config, fake_source) -> None:
+    notes: list[str] = []
+    train(make_config(steps=2), source=fake_source(), on_note=notes.append)
+    assert any(re.match(r"A sample is [\d.]+ MFLOP of work.*FLOP/s here", note) for note in notes)
+    assert any(re.match(r"step 2: loss .* samples/s, .*FLOP/s, \d+% of the peak", note) for note in notes)
