@@ -1,12 +1,13 @@
 """Options that several commands share, and options that are made from configuration fields."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
-from megactor_core.config.base import Config
+from megactor_core.config.base import Config, is_path
 from megactor_core.config.recipes import option_name
 
 NO_METAVAR = ""
@@ -25,13 +26,26 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", metavar=NO_METAVAR, help="No progress and no notes.")]
 
 
+def given_path(text: str) -> Path:
+    """A path that is not empty: `--output "$OUT"` with OUT unset would mean the folder one is in."""
+    if not text:
+        raise typer.BadParameter("the path is empty.")
+    return Path(text)
+
+
 def config_option(config: type[Config], field: str, *, panel: str, metavar: str) -> Any:
     """The option of a configuration field: `--audio-scale` for `audio_scale`, with the field's own help.
 
     It has no default ("not given"), so that the default is declared in the configuration alone.
     """
     info = config.model_fields[field]
-    return typer.Option(option_name(field), help=_help(info), metavar=metavar, rich_help_panel=panel)
+    return typer.Option(
+        option_name(field),
+        help=_help(info),
+        metavar=metavar,
+        rich_help_panel=panel,
+        parser=given_path if is_path(info.annotation) else None,
+    )
 
 
 def config_flag(config: type[Config], field: str, *, panel: str) -> Any:

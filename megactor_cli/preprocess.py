@@ -1,19 +1,30 @@
 """megactor preprocess: clips become training samples."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from megactor_cli.console import Console, human_bytes
-from megactor_cli.options import Json, Overrides, Quiet, Recipe, config_flag, config_option, fields_given
+from megactor_cli.options import (
+    Json,
+    Overrides,
+    Quiet,
+    Recipe,
+    config_flag,
+    config_option,
+    fields_given,
+    given_path,
+)
 from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.config.recipes import load_config
 
 if TYPE_CHECKING:
     from megactor_core.preprocessing.estimate import Estimate
-    from megactor_core.preprocessing.report import PreprocessReport
+    from megactor_core.preprocessing.report import PreprocessReport, Unused
 
+_MOST_REASONS = 10
 _IN, _SAMPLE, _WORK = "Inputs and output", "Samples", "Work"
 # Values stay text here: the configuration checks them, in one place and with one voice.
 Text = str | None
@@ -32,6 +43,7 @@ def preprocess(
         Path | None,
         typer.Argument(
             metavar="[SOURCE]",
+            parser=given_path,
             help="A folder of videos, or a manifest (parquet, csv, jsonl). Default: data/curated.",
         ),
     ] = None,
@@ -110,10 +122,22 @@ def _show(report: "PreprocessReport", console: Console) -> None:
             "index": report.index,
         }
     )
-    failed = [*report.reasons.items(), *report.error_kinds.items()]
-    if failed:
+    if report.unused:
         console.text("\n")
-        console.table(["clips", "not used because"], [[count, reason] for reason, count in failed])
+        shown, more = report.unused[:_MOST_REASONS], report.unused[_MOST_REASONS:]
+        console.table(["clip", "not used because"], [[_names(group), group.reason] for group in shown])
+        console.text(_rest(more, report.index))
+
+
+def _names(group: "Unused") -> str:
+    """`a.mp4`, or `a.mp4, b.mp4, c.mp4 and 4 more`."""
+    more = group.clips - len(group.examples)
+    return ", ".join(group.examples) + (f" and {more} more" if more else "")
+
+
+def _rest(groups: Sequence["Unused"], index: str) -> str:
+    more = f"{sum(group.clips for group in groups)} more clips for other reasons; " if groups else ""
+    return f"\n{more}{'each' if groups else 'Each'} clip's own reason is in '{index}'.\n"
 
 
 def _estimate(config: PreprocessConfig, console: Console) -> None:
@@ -139,7 +163,8 @@ def _show_estimate(found: "Estimate", console: Console) -> None:
     )
     console.text("\n")
     console.table(
-        ["workers", "time"], [[count, _duration(hours)] for count, hours in found.hours_by_workers.items()]
+        ["workers", "time on an idle machine"],
+        [[count, _duration(hours)] for count, hours in found.hours_by_workers.items()],
     )
 
 

@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from megactor_core.errors import ConfigError
 
@@ -61,9 +62,23 @@ class Config(BaseModel):
         except ValidationError as error:
             raise ConfigError(_explain(cls, error.errors(), _subject_of(source))) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _require_given_path(cls, value: Any, field: ValidationInfo) -> Any:
+        # An empty path would be the folder that the command was started in.
+        is_empty = isinstance(value, str) and not value
+        if is_empty and is_path(cls.model_fields[str(field.field_name)].annotation):
+            raise PydanticCustomError("path_type", "must be a path")
+        return value
+
     def updated(self, label: str = "override", /, **changes: Any) -> Self:
         """A validated copy with some top-level fields replaced."""
         return type(self).build({**self.model_dump(), **changes}, source=label)
+
+
+def is_path(annotation: Any) -> bool:
+    """Whether a field's type is a path, or a path or None."""
+    return annotation is Path or Path in get_args(annotation)
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -78,3 +78,15 @@ class PreprocessConfig(EngineConfig):
                 f"use {low} or {low + SIZE_MULTIPLE_PX}"
             )
         return self
+
+
+def settings_of_samples(config: PreprocessConfig) -> dict[str, Any]:
+    """The settings that a sample depends on, by dotted name."""
+    return dict(_flat(config.model_dump(mode="json", exclude=set(NO_EFFECT_ON_SAMPLES))))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return flat

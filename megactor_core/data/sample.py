@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from megactor_core.config.splits import Split
 from megactor_core.errors import MediaError
@@ -320,6 +320,15 @@ def write_arrays(folder: Path, arrays: SampleArrays) -> None:
         {field.name: np.ascontiguousarray(getattr(arrays, field.name)) for field in fields(SampleArrays)},
         folder / ARRAYS,
     )
+
+
+def read_arrays(folder: Path) -> SampleArrays:
+    """The arrays of a sample that is still being made, without its sample.json; raises MediaError."""
+    path = folder / ARRAYS
+    try:
+        return SampleArrays(**load_file(path))
+    except (SafetensorError, OSError, TypeError) as error:
+        raise _damaged(path, str(error)) from None
 
 
 def write_sound(folder: Path, samples: np.ndarray, *, audio_hz: int) -> None:

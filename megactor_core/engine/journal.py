@@ -114,6 +114,15 @@ class Journal:
                     latest[name] = (age, finished)
         return {name: finished for name, (_, finished) in latest.items()}, damaged
 
+    def forget_marks(self) -> None:
+        """Remove the marks that killed runs left, once nothing of theirs is to be done any more.
+
+        Raises OutputError where a run is at work.
+        """
+        with sole_owner(self.folder / "lock"):
+            for mark in self.marks.iterdir() if self.marks.is_dir() else ():
+                mark.unlink(missing_ok=True)
+
     def merge(self) -> None:
         """Turn many small part files into few."""
         paths = part_paths(self.parts)

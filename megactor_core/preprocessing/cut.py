@@ -16,6 +16,7 @@ from megactor_core.faces.crop import SquareCrop, crop_image
 from megactor_core.media.audio import WHISPER_HZ, Sound, fit_seconds, is_silent, read_sound, to_mono
 from megactor_core.media.video_writer import VideoWriter
 from megactor_core.preprocessing import workplace
+from megactor_core.preprocessing.driver_face import DriverFaces
 from megactor_core.preprocessing.sources import text_to_path
 from megactor_core.preprocessing.track import CLIP_TIMEOUT_SECONDS, clip_frames
 
@@ -64,8 +65,11 @@ class Cut:
         )
         _write_video(folder / VIDEO, pictures, frames=row["frames"], config=self.config)
         if row["driver_path"] is not None:
-            driver = _driver_pictures(text_to_path(row["driver_path"]), row, crop, self.config)
+            path = text_to_path(row["driver_path"])
+            faces = DriverFaces(folder, config=self.config)
+            driver = faces.watch(_driver_pictures(path, row, crop, self.config))
             _write_video(folder / DRIVER, driver, frames=row["frames"], config=self.config)
+            faces.require(path)
         return _write_sound(folder, clip, row, self.config)
 
 

@@ -1,6 +1,9 @@
 """megactor preprocess --dry-run: a few clips are done in a folder that vanishes, and the rest is reckoned."""
 
 import os
+import resource
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,13 +15,14 @@ from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
 from megactor_core.engine.stage import Outcome
-from megactor_core.preprocessing.preprocess import OnNote, OnProgress, open_source, require_same_settings
+from megactor_core.preprocessing.output import JOURNAL, require_own_output, require_same_source
+from megactor_core.preprocessing.preprocess import OnNote, OnProgress, open_source
 from megactor_core.preprocessing.sources import Clip
-from megactor_core.preprocessing.stages import make_stages
 
 MOST_MEASURED: Final = 8
 """Clips that are done to reckon with: one of each eighth of the clips, by size of file (ours)."""
 SECONDS_AN_HOUR: Final = 3600.0
+_WORKER_LOADS: Final = "import megactor_core.engine.worker, megactor_core.preprocessing.stages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,9 @@ class Estimate:
     total_cpu_hours: float
     total_bytes: int
     hours_by_workers: dict[str, float]
-    """Wall time with so many workers, each with a core of its own."""
+    """Wall time on an idle machine with so many workers, each with a core of its own, start included."""
+    start_seconds: float
+    """Processor time until a worker is ready for its first clip."""
     free_bytes: int
     """In the folder of the output."""
 
@@ -65,7 +71,8 @@ def estimate(
     """
     progress, note = on_progress or (lambda *_: None), on_note or (lambda _: None)
     source = open_source(config, progress=progress, note=note)
-    require_same_settings(config)
+    require_own_output(config)
+    require_same_source(config, source, Journal(config.output / JOURNAL))
     strata = strata_of([clip.path for clip in source.clips])
     measured = _measure([source.clips[group[len(group) // 2]] for group in strata], config, progress)
     parts = [
@@ -80,7 +87,10 @@ def estimate(
     clips = len(source.clips)
     cpu_seconds = sum(part.clips * part.cpu_seconds for part in parts)
     total_bytes = sum(part.clips * part.bytes for part in parts)
-    hours = cpu_seconds / SECONDS_AN_HOUR
+    hours, start_seconds = cpu_seconds / SECONDS_AN_HOUR, _start_seconds()
+    start_hours = start_seconds / SECONDS_AN_HOUR
+    if len(parts) == clips:
+        note(f"These are all {clips} clips: to run them for good takes no longer than this took.")
     return Estimate(
         source=source.described,
         output=str(config.output),
@@ -93,7 +103,8 @@ def estimate(
         expected_samples=sum(part.clips for part in parts if part.is_sample),
         total_cpu_hours=hours,
         total_bytes=total_bytes,
-        hours_by_workers={str(count): hours / count for count in _worker_counts(config)},
+        hours_by_workers={str(count): start_hours + hours / count for count in _worker_counts(config)},
+        start_seconds=start_seconds,
         free_bytes=_free_bytes(config.output),
     )
 
@@ -108,6 +119,8 @@ def strata_of(paths: Sequence[Path], *, most: int = MOST_MEASURED) -> list[list[
 
 def _measure(clips: Sequence[Clip], config: PreprocessConfig, progress: OnProgress) -> list[Outcome]:
     """The clips, done one after the other in this process, in a folder that is gone afterwards."""
+    from megactor_core.preprocessing.stages import make_stages  # brings PyTorch along
+
     ended: dict[str, Outcome] = {}
 
     def on_row(outcome: Outcome) -> None:
@@ -124,6 +137,14 @@ def _measure(clips: Sequence[Clip], config: PreprocessConfig, progress: OnProgre
             on_row=on_row,
         )
     return [ended[clip.sample_id] for clip in clips]
+
+
+def _start_seconds() -> float:
+    """Processor time of a fresh process that loads what a worker loads, measured."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", _WORKER_LOADS], check=False, stdin=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _worker_counts(config: PreprocessConfig) -> list[int]:

@@ -13,7 +13,7 @@ from megactor_core.preprocessing import workplace
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Writes sample.json and renames the folder. Adds the columns path and bytes."""
+    """Writes sample.json and renames the folder. Adds the columns path, files (bytes of each) and bytes."""
 
     name: ClassVar[str] = "publish"
     needs: ClassVar[Needs] = Needs()
@@ -32,8 +32,8 @@ class Publish:
             with workplace.kept_only_if_done(self.samples, row) as folder:
                 write_facts(folder, sample_facts(row, self.config, versions=self.versions))
             final = workplace.publish(self.samples, row)
-            size_bytes = sum(path.stat().st_size for path in final.iterdir())
-            yield {**row, "path": f"{SAMPLES}/{final.name}", "bytes": size_bytes}
+            files = {path.name: path.stat().st_size for path in sorted(final.iterdir())}
+            yield {**row, "path": f"{SAMPLES}/{final.name}", "files": files, "bytes": sum(files.values())}
 
 
 def sample_facts(row: Row, config: PreprocessConfig, *, versions: dict[str, str]) -> SampleFacts:

@@ -1,15 +1,29 @@
 """What became of the clips, counted."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from megactor_core.config.splits import SPLITS
 from megactor_core.data.sample import INDEX, IndexRow
 from megactor_core.engine.job import JobReport
 from megactor_core.preprocessing.sources import Source
+
+MOST_EXAMPLES: Final = 3
+"""Clips named for each reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Clips that are no samples for one reason, in the error's own words without the name of the file."""
+
+    reason: str
+    clips: int
+    examples: list[str]
+    """source_uri of up to three of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,8 @@ class PreprocessReport:
     """Rejected clips by reason."""
     error_kinds: dict[str, int]
     """Failed clips by kind of error."""
+    unused: list[Unused]
+    """All clips that are no samples, by reason in words, most frequent first."""
     seconds: float
     """Length of all samples together."""
     frames: int
@@ -64,8 +80,9 @@ def summarise(index: Sequence[IndexRow], job: JobReport, *, source: Source, outp
         errors=len(failed),
         computed=job.rows - job.skipped,
         not_kept=source.not_kept,
-        reasons=_counted(str(row.reason) for row in rejected),
+        reasons=_counted(str(row.reason).partition(":")[0] for row in rejected),
         error_kinds=_counted(str(row.error_kind) for row in failed),
+        unused=_unused([*rejected, *failed]),
         seconds=sum(row.seconds or 0.0 for row in samples),
         frames=sum(row.frames or 0 for row in samples),
         bytes=sum(row.bytes or 0 for row in samples),
@@ -81,6 +98,22 @@ def summarise(index: Sequence[IndexRow], job: JobReport, *, source: Source, outp
         parent_cpu_seconds=job.parent_cpu_seconds,
         worker_deaths=job.worker_deaths,
     )
+
+
+def _unused(rows: Sequence[IndexRow]) -> list[Unused]:
+    """Most frequent first."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        by_reason.setdefault(_without_name(row), []).append(row.source_uri)
+    unused = [Unused(reason, len(uris), uris[:MOST_EXAMPLES]) for reason, uris in by_reason.items()]
+    return sorted(unused, key=lambda group: -group.clips)
+
+
+def _without_name(row: IndexRow) -> str:
+    """The reason as others may share it: `Cannot open 'in/a.mp4' (...)` becomes `Cannot open it (...)`."""
+    text = re.sub(rf"'[^']*{re.escape(row.source_uri)}':? ?", "it ", str(row.reason))
+    text = re.sub(r"\bit ([.,:)])", r"it\1", text)
+    return text[:1].upper() + text[1:] if text.startswith("it ") else text
 
 
 def _counted(names: Any) -> dict[str, int]:

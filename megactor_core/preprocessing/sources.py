@@ -1,11 +1,13 @@
 """What there is to preprocess: a folder of videos or a manifest, as one row a clip."""
 
 import csv
+import difflib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +16,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from megactor_core.config.base import nearest
 from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.config.splits import SPLITS, Split, split_of
+from megactor_core.data.sample import ARRAYS, FACTS
 from megactor_core.engine.stage import Row
 from megactor_core.errors import UsageError
 
@@ -44,6 +46,8 @@ class Clip:
     driver: Path | None = None
     start_s: float | None = None
     end_s: float | None = None
+    fault: str | None = None
+    """What is wrong with its row of the manifest: the clip's own error, which does not stop the rest."""
 
     @property
     def source_uri(self) -> str:
@@ -52,7 +56,7 @@ class Clip:
 
     def to_row(self) -> Row:
         """The clip as the engine carries it; its version is the content of its files and all that is said."""
-        said = [self.identity, self.split, self.source_uri, self.start_s, self.end_s]
+        said = [self.identity, self.split, self.source_uri, self.start_s, self.end_s, self.fault]
         hashes = [content_hash(self.path), None if self.driver is None else content_hash(self.driver)]
         return {
             "row_id": self.sample_id,
@@ -65,6 +69,7 @@ class Clip:
             "driver_path": None if self.driver is None else path_to_text(self.driver),
             "start_s": self.start_s,
             "end_s": self.end_s,
+            "fault": self.fault,
         }
 
 
@@ -77,6 +82,8 @@ class Source:
     """For people: `the folder 'x'`, `the manifest 'x/manifest.parquet'`."""
     not_kept: int = 0
     """Rows of the manifest that it says not to keep."""
+    notes: tuple[str, ...] = ()
+    """What people should know of it before the work starts."""
 
 
 def find_source(config: PreprocessConfig) -> Source:
@@ -91,6 +98,10 @@ def find_source(config: PreprocessConfig) -> Source:
         source = _from_manifest(path)
     elif (path / MANIFEST).is_file():
         source = _from_manifest(path / MANIFEST)
+    elif not path.is_dir():
+        raise UsageError(
+            f"'{path}' is a device or pipe.", fix="Give a folder of videos, or a manifest that is a file."
+        )
     else:
         source = _from_folder(path, exclude=config.output)
     if not source.clips:
@@ -118,10 +129,13 @@ def text_to_path(text: str) -> Path:
 def content_hash(path: Path) -> str:
     """What a file's content is known by: its size, time of change, head and tail.
 
-    A file that cannot be read has one too, so that it is looked at again when it can be.
+    A file that cannot be read has one too, so that it is looked at again when it can be; so has a pipe or
+    device, which is not read: it might never end, or never begin.
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "no file"
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
@@ -144,8 +158,8 @@ def _source_path(config: PreprocessConfig) -> Path:
     if not DEFAULT_SOURCE.exists():
         raise UsageError(
             f"Nothing to preprocess: no SOURCE was given, and there is no '{DEFAULT_SOURCE}'.",
-            fix="Give a folder of videos or a manifest, run `megactor curate` first, "
-            "or try it out with `megactor synth` and `megactor preprocess data/raw/synthetic`.",
+            fix="Give a folder of videos or a manifest, or make clips to try it out with: `megactor synth`, "
+            "then `megactor preprocess data/raw/synthetic`.",
         )
     return DEFAULT_SOURCE
 
@@ -171,11 +185,13 @@ def _from_folder(folder: Path, *, exclude: Path) -> Source:
 
 
 def _videos(folder: Path, *, exclude: Path) -> Iterator[Path]:
-    """Videos by suffix, in sub-folders and linked ones too, but none that is hidden or in the output."""
+    """Videos by suffix, in sub-folders and linked ones too, but none that is hidden, in the output or part
+    of a sample: of this output or another."""
     seen, output = set(), os.path.realpath(exclude)
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real == output or real in seen:  # a link can lead back up
+        is_sample = {FACTS, ARRAYS} <= set(files)
+        if real == output or is_sample or real in seen:  # a link can lead back up
             folders.clear()
             continue
         seen.add(real)
@@ -199,16 +215,19 @@ def _from_manifest(path: Path) -> Source:
 def _manifest_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows with the columns that are known here, checked; `where` says where a row stands."""
     for number, raw in enumerate(_raw_rows(path), start=1):
-        where = f"row {number} of the manifest '{path}'"
+        where = f"Row {number} of the manifest '{path}'"
+        faults: list[str] = []
         yield {
             "where": where,
+            "faults": faults,
             "source_uri": _required_text(raw, where=where),
             **{
                 name: _optional_text(raw.get(name))
                 for name in ("clip_id", "identity", "split", "driver_path")
             },
-            "start_s": _seconds(raw.get("start_s"), name="start_s", where=where),
-            "end_s": _seconds(raw.get("end_s"), name="end_s", where=where),
+            "start_s": _seconds(raw.get("start_s"), name="start_s", faults=faults),
+            "end_s": _seconds(raw.get("end_s"), name="end_s", faults=faults),
+            "segment": f"{raw.get('start_s')} {raw.get('end_s')}",
             "keep": _flag(raw.get("keep"), where=where),
         }
 
@@ -225,8 +244,7 @@ def _raw_rows(path: Path) -> Iterable[Mapping[str, Any]]:
             case ".parquet":
                 return _parquet_rows(path)
             case ".csv":
-                with path.open(encoding="utf-8-sig", newline="") as file:
-                    return list(csv.DictReader(file))
+                return _csv_rows(path)
             case _:
                 return _json_rows(path)
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
@@ -236,13 +254,32 @@ def _raw_rows(path: Path) -> Iterable[Mapping[str, Any]]:
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
     names = pq.read_schema(path).names
-    if "source_uri" not in names:
-        raise UsageError(
-            f"The manifest '{path}' has no column 'source_uri', but {', '.join(names)};",
-            fix=nearest("source_uri", names),
-        )
+    _require_column(names, path=path)
     rows: list[dict[str, Any]] = pq.read_table(path, columns=[n for n in _COLUMNS if n in names]).to_pylist()
     return rows
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if not reader.fieldnames:
+            raise UsageError(
+                f"The manifest '{path}' is empty.",
+                fix="Its first line names the columns, source_uri among them; then comes a line a clip.",
+            )
+        _require_column(reader.fieldnames, path=path)
+        return list(reader)
+
+
+def _require_column(names: Sequence[str], *, path: Path) -> None:
+    if "source_uri" not in names:
+        close = difflib.get_close_matches("source_uri", names, n=1, cutoff=0.5)
+        raise UsageError(
+            f"The manifest '{path}' has the columns {', '.join(names)}, but none is 'source_uri'.",
+            fix=f"Rename '{close[0]}' if it holds the paths of the clips."
+            if close
+            else "That column holds the paths of the clips, relative to the manifest.",
+        )
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
@@ -262,10 +299,12 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 def _clip_of(row: dict[str, Any], *, manifest: Path, splits: dict[str, Split]) -> Clip:
     uri = row["source_uri"]
     identity = row["identity"] or Path(uri).stem
-    start, end = row["start_s"], row["end_s"]
-    if end is not None and end <= (start or 0.0):
-        raise UsageError(f"{row['where']}: end_s is {end:g}, but start_s is {start or 0.0:g}.")
+    start, end, faults = row["start_s"], row["end_s"], list(row["faults"])
+    if end is not None and end <= (start or 0.0) and not faults:
+        faults.append(f"end_s is {end:g}, but start_s is {start or 0.0:g}")
     segment = "" if start is None and end is None else f"{start} {end}"
+    if faults:
+        segment = row["segment"]
     driver = row["driver_path"]
     return Clip(
         sample_id=_safe_name(row["clip_id"]) if row["clip_id"] else _id_of(Path(uri), segment=segment),
@@ -276,6 +315,7 @@ def _clip_of(row: dict[str, Any], *, manifest: Path, splits: dict[str, Split]) -
         driver=None if driver is None else manifest.parent / driver,
         start_s=start,
         end_s=end,
+        fault=f"{row['where']}: {'; '.join(faults)}." if faults else None,
     )
 
 
@@ -310,7 +350,8 @@ def _optional_text(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _seconds(value: Any, *, name: str, where: str) -> float | None:
+def _seconds(value: Any, *, name: str, faults: list[str]) -> float | None:
+    """A moment; what is none is added to the faults of its row."""
     if value is None or value == "":
         return None
     try:
@@ -318,7 +359,8 @@ def _seconds(value: Any, *, name: str, where: str) -> float | None:
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise UsageError(f"{where}: {name} is {value!r}, but must be seconds from 0 on.")
+        faults.append(f"{name} is {value!r}, but must be seconds from 0 on")
+        return None
     return seconds
 
 
@@ -342,7 +384,8 @@ def _with_drivers(source: Source, folder: Path) -> Source:
 
     def driver_of(clip: Clip) -> Path | None:
         named = None if clip.relative.is_absolute() else folder / clip.relative
-        return named if named is not None and named.is_file() else clip.driver
+        # A driver that is there and cannot be read is its clip's error.
+        return named if named is not None and os.path.lexists(named) else clip.driver
 
     clips = tuple(replace(clip, driver=driver_of(clip)) for clip in source.clips)
     if not any(clip.driver for clip in clips):
@@ -350,7 +393,14 @@ def _with_drivers(source: Source, folder: Path) -> Source:
             f"No driver in '{folder}' has the name of a clip, such as '{clips[0].source_uri}'.",
             fix="Drivers lie in the same sub-folders under the same names as their clips.",
         )
-    return replace(source, clips=clips)
+    without = [clip for clip in clips if clip.driver is None]
+    note = (
+        f"{len(without)} of {len(clips)} clips have no driver in '{folder}', such as "
+        f"'{without[0].source_uri}'; they are augmented as clips without drivers are."
+        if without
+        else ""
+    )
+    return replace(source, clips=clips, notes=(*source.notes, note) if note else source.notes)
 
 
 def _require_unique(source: Source) -> None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from megactor_core.config.preprocess import NO_EFFECT_ON_SAMPLES, PreprocessConfig
+from megactor_core.config.preprocess import PreprocessConfig, settings_of_samples
 from megactor_core.data.sample import SAMPLES
 from megactor_core.engine.stage import Stage
 from megactor_core.preprocessing.cut import Cut
@@ -16,7 +16,7 @@ from megactor_core.preprocessing.publish import Publish
 from megactor_core.preprocessing.track import Track
 from megactor_core.version import megactor_version
 
-CODE_VERSIONS = {"track": 1, "cut": 1, "features": 1, "latents": 1, "publish": 1}
+CODE_VERSIONS = {"track": 2, "cut": 2, "features": 1, "latents": 1, "publish": 1}
 """Raise a stage's number when the same clip would come out of it differently."""
 
 
@@ -45,18 +45,6 @@ def make_stages(config: PreprocessConfig, output: Path) -> list[Stage]:
         stages.append(Latents(config, samples, version=versions["latents"], autoencoder=autoencoder))
     stages.append(Publish(config, samples, versions=versions, version=version("publish")))
     return stages
-
-
-def settings_of_samples(config: PreprocessConfig) -> dict[str, Any]:
-    """The settings that a sample depends on, by dotted name."""
-    return dict(_flat(config.model_dump(mode="json", exclude=set(NO_EFFECT_ON_SAMPLES))))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
-    return flat
 
 
 def _digest(values: dict[str, Any]) -> str:

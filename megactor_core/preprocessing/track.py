@@ -10,7 +10,7 @@ import numpy as np
 from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.data.sample import SampleArrays, write_arrays
 from megactor_core.engine.stage import Needs, Rejected, Row, WorkerContext
-from megactor_core.errors import FaceError
+from megactor_core.errors import FaceError, UsageError
 from megactor_core.faces.amplitude import rigid_similarity, transform_points
 from megactor_core.faces.crop import CropMargins, SquareCrop, portrait_crop
 from megactor_core.faces.headpose import head_pose
@@ -72,8 +72,10 @@ def track_clip(row: Row, config: PreprocessConfig) -> tuple[dict[str, Any], Samp
     """What is measured of a clip, and the arrays of its sample.
 
     Raises Rejected for a clip that is sound but has no face, or not enough of one, MediaError for one that
-    cannot be read.
+    cannot be read, UsageError for one whose row of the manifest is wrong.
     """
+    if row["fault"] is not None:
+        raise UsageError(row["fault"])
     path = text_to_path(row["source_path"])
     info = probe_video(path, limits=config.limits)
     damaged: list[int] = [0]
@@ -86,7 +88,7 @@ def track_clip(row: Row, config: PreprocessConfig) -> tuple[dict[str, Any], Samp
     except FaceError as error:
         raise FaceError(f"'{row['source_uri']}': {error.message}", fix=error.fix) from None
     facts = _facts(info, track, damaged_packets=max(damaged))
-    _require_good(track, facts, config)
+    _require_good(track, facts, config, promised_frames=_promised_frames(info, row, config))
     crop = portrait_crop(
         track.points,
         frame_width=track.frame_width,
@@ -111,14 +113,25 @@ def _facts(info: VideoInfo, track: FaceTrack, *, damaged_packets: int) -> dict[s
     }
 
 
-def _require_good(track: FaceTrack, facts: dict[str, Any], config: PreprocessConfig) -> None:
-    """Raise Rejected, with a reason that is the same for all clips of its kind."""
+def _promised_frames(info: VideoInfo, row: Row, config: PreprocessConfig) -> int:
+    """The frames that the row's part would have if the file were as long as its header says."""
+    end = info.seconds if row["end_s"] is None else min(row["end_s"], info.seconds)
+    return round((end - (row["start_s"] or 0.0)) * config.fps)
+
+
+def _require_good(
+    track: FaceTrack, facts: dict[str, Any], config: PreprocessConfig, *, promised_frames: int
+) -> None:
+    """Raise Rejected, with a reason that is the same up to a colon for all clips of its kind."""
     frames, spare = len(track.found), 1 - config.min_face_share
     found, crowded = int(track.found.sum()), int((track.faces_in_frame > 1).sum())
-    if frames < config.min_frames:
-        raise Rejected(f"shorter than {config.min_frames} frames", values=facts)
+    # Damage comes first: it is the reason why a clip is short, where it is both.
+    if frames < config.min_frames and frames < (1 - config.max_damaged_share) * promised_frames:
+        raise Rejected(f"cut off: {frames} of {promised_frames} frames can be decoded", values=facts)
     if facts["damaged_packets"] > config.max_damaged_share * frames:
         raise Rejected(f"more than {config.max_damaged_share:.0%} of the frames damaged", values=facts)
+    if frames < config.min_frames:
+        raise Rejected(f"shorter than {config.min_frames} frames", values=facts)
     if not found:
         raise Rejected("no face", values=facts)
     if found < config.min_face_share * frames:

@@ -6,7 +6,8 @@
     sheet.png         a few clips to look at
     journal/          how the work went; not part of the corpus
 
-A clip depends on the settings and its number alone, and its files are what says that it is done. So an
+A clip depends on the settings and its number alone, and its files are what says that it is done, where they
+have the sizes that the journal recorded (or it recorded none). So an
 interrupted corpus is completed, and a finished one grows, with the same bytes as if made at once.
 """
 
@@ -28,11 +29,11 @@ from megactor_core.config.recipes import read_recipe, save_config
 from megactor_core.config.synth import SynthConfig
 from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
-from megactor_core.engine.stage import Needs, Outcome, Row, WorkerContext
+from megactor_core.engine.stage import ROW_ID, Needs, Outcome, Row, WorkerContext
 from megactor_core.errors import ConfigError, Interrupted, MegActorError, OutputError
 from megactor_core.files import atomic_path, require_writable_folder
 from megactor_core.synthetic.film import film_clip
-from megactor_core.synthetic.plan import DATASET, clip_facts, plan_clip
+from megactor_core.synthetic.plan import DATASET, ClipPlan, clip_facts, plan_clip
 from megactor_core.synthetic.sheet import write_sheet
 
 CONFIG_FILE, MANIFEST_FILE, SHEET_FILE, JOURNAL = "config.yaml", "manifest.parquet", "sheet.png", "journal"
@@ -45,6 +46,8 @@ _FREE_SETTINGS = frozenset({"clips", "output", "workers"})
 """Settings that a folder's later runs may change."""
 _GO_ON = "Then run the same command again; the clips that are done stay."
 _ROWS_A_WRITE = 10_000
+_FILES = "files"
+"""The column of a finished clip that holds the bytes of each of its files."""
 # No machine is so slow; a clip that takes longer has hung.
 _LEAST_LIMIT_SECONDS, _SECONDS_PER_MEGAPIXEL = 120.0, 4.0
 
@@ -118,12 +121,13 @@ def make_corpus(
     _require_own_folder(config)
     require_writable_folder(config.output)
     save_config(_as_saved(config), config.output / CONFIG_FILE)
-    missing = [number for number in range(config.clips) if not _is_there(number, config)]
+    missing = _missing(config)
     if missing and on_note and len(missing) < config.clips:
         on_note(f"{config.clips - len(missing)} of {config.clips} clips are there already.")
     if missing:
         _film_all(missing, config, on_progress or _nobody_listens)
         _remove_leftovers(config.output)
+        Journal(config.output / JOURNAL).forget_marks()
     wall_seconds = time.monotonic() - started
     if not _is_described(config):
         write_sheet(config.output / SHEET_FILE, config)
@@ -171,10 +175,33 @@ def _require_own_folder(config: SynthConfig) -> None:
         )
 
 
-def _is_there(number: int, config: SynthConfig) -> bool:
-    plan = plan_clip(number, config)
+def _missing(config: SynthConfig) -> list[int]:
+    """The numbers of the clips of which a file is missing, or has another size than when it was made."""
+    recorded: dict[str, dict[str, int]] = {
+        row[ROW_ID]: row[_FILES] for row in Journal(config.output / JOURNAL).results() if _FILES in row
+    }
+
+    def is_there(number: int) -> bool:
+        plan = plan_clip(number, config)
+        there = _sizes(plan, config)
+        return None not in there.values() and recorded.get(plan.clip_id, there) == there
+
+    return [number for number in range(config.clips) if not is_there(number)]
+
+
+def _sizes(plan: ClipPlan, config: SynthConfig) -> dict[str, int | None]:
+    """The bytes of a clip's files by name, None for one that is not there."""
     files = [plan.files, plan.twin_files] if config.twins else [plan.files]
-    return all((config.output / path).exists() for own in files for path in (own.video, own.truth))
+    return {
+        path.as_posix(): _size_bytes(config.output / path) for own in files for path in (own.video, own.truth)
+    }
+
+
+def _size_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -198,8 +225,9 @@ class FilmStage:
 
     def rows(self, batch: list[Row]) -> Iterator[Row]:
         for row in batch:
-            film_clip(plan_clip(row["number"], self.config), self.config, folder=self.config.output)
-            yield row
+            plan = plan_clip(row["number"], self.config)
+            film_clip(plan, self.config, folder=self.config.output)
+            yield {**row, _FILES: _sizes(plan, self.config)}
 
 
 def _is_described(config: SynthConfig) -> bool:
@@ -231,7 +259,7 @@ def _film_all(missing: list[int], config: SynthConfig, on_progress: OnProgress) 
         )
     except (KeyboardInterrupt, Interrupted) as stop:
         kind = type(stop) if isinstance(stop, Interrupted) else Interrupted
-        done = sum(_is_there(number, config) for number in range(config.clips))
+        done = config.clips - len(_missing(config))
         raise kind(
             f"Interrupted; {done} of {config.clips} clips are in '{config.output}'.",
             fix="Run the same command again to go on.",

@@ -25,10 +25,33 @@ def test_lines_come_at_a_phases_end_and_every_few_seconds(capsys, monkeypatch) -
         on_progress("writing", 1, 0)
         on_progress("writing", 2, 0)
     assert capsys.readouterr().err.splitlines() == [
-        "denoising: 2/4 (50 %)",
+        "denoising: 2/4 (50 %), 0:00:10 left",
         "denoising: 4/4 (100 %)",
         "writing: 2",
     ]
+
+
+def test_numbers_after_a_comma_change_within_a_phase(capsys, monkeypatch) -> None:
+    clock = iter([0.0, 1.0, 11.0, 21.0])
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: next(clock))
+    with Console().progress() as on_progress:
+        for done in (1, 2, 3):
+            on_progress(f"training, loss {1 / done:.1f}", done, 3)
+    assert capsys.readouterr().err.splitlines() == [
+        "training, loss 0.5: 2/3 (66 %), 0:00:10 left",
+        "training, loss 0.3: 3/3 (100 %)",
+    ]
+
+
+def test_a_bar_goes_on_while_its_numbers_change_and_from_where_a_run_goes_on(monkeypatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Console().progress() as on_progress:
+        on_progress("training, loss 0.5", 101, 200)
+        bar = on_progress._bar
+        on_progress("training, loss 0.4", 102, 200)
+        assert on_progress._bar is bar
+        assert (bar.initial, bar.n, bar.desc) == (101, 102, "training, loss 0.4")
 
 
 def test_quiet_is_silent_but_for_warnings(capsys) -> None:

@@ -1,7 +1,9 @@
 """`megactor preprocess`: options reach their settings, what is said can be read by people and by scripts."""
 
 import json
-from dataclasses import dataclass, field
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.preprocessing.estimate import Estimate
-from megactor_core.preprocessing.report import PreprocessReport
+from megactor_core.preprocessing.report import PreprocessReport, Unused
 
 REPORT = PreprocessReport(
     output="out",
@@ -24,6 +26,10 @@ REPORT = PreprocessReport(
     not_kept=0,
     reasons={"no face": 1},
     error_kinds={"MediaError": 1},
+    unused=[
+        Unused("It is empty (0 bytes).", 5, ["a.mp4", "b.mp4", "c.mp4"]),
+        *(Unused(f"reason {number}", 1, [f"{number}.mp4"]) for number in range(12)),
+    ],
     seconds=4.0,
     frames=100,
     bytes=123_456,
@@ -50,6 +56,7 @@ ESTIMATE = Estimate(
     total_cpu_hours=5.0,
     total_bytes=2_000_000_000,
     hours_by_workers={"1": 5.0, "16": 0.3125},
+    start_seconds=2.0,
     free_bytes=10**12,
 )
 
@@ -141,9 +148,11 @@ def test_people_read_counts_and_reasons(preprocessing: Remembered, megactor) -> 
     result = megactor("preprocess", "in")
     assert "1 of 3 clips" in result.out
     assert "123.5 kB" in result.out
-    lines = [line.split() for line in result.out.splitlines()]
-    assert ["1", "no", "face"] in lines
-    assert ["1", "MediaError"] in lines
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert "a.mp4, b.mp4, c.mp4 and 2 more It is empty (0 bytes)." in lines
+    assert "8.mp4 reason 8" in lines
+    assert "9.mp4 reason 9" not in lines
+    assert "3 more clips for other reasons; each clip's own reason is in 'out/index.parquet'." in lines
     assert "a note from the core" in result.err
 
 
@@ -152,12 +161,32 @@ def test_scripts_read_one_object(preprocessing: Remembered, megactor) -> None:
     assert json.loads(megactor("preprocess", "in", "--json", "--dry-run").out) == ESTIMATE.to_json()
 
 
+@pytest.mark.parametrize("arguments", [[""], ["in", "--output", ""], ["--set", "drivers=''"]])
+def test_an_empty_path_is_not_the_folder_one_is_in(
+    preprocessing: Remembered, megactor, arguments: list[str]
+) -> None:
+    result = megactor("preprocess", *arguments)
+    assert result.exit_code == 2
+    assert "the path is empty" in result.err or "must be a path" in result.err
+    assert preprocessing.asked == []
+
+
+def test_a_path_that_is_not_there_is_said_before_anything_large_is_loaded(tmp_path: Path) -> None:
+    run = "import sys; from megactor_cli.app import run; code = run(['preprocess', 'nosuch']); "
+    run += "print(code, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2", "False"]
+    assert "There is no 'nosuch'" in done.stderr
+
+
 def test_quiet_leaves_the_result_alone(preprocessing: Remembered, megactor) -> None:
     assert megactor("preprocess", "in", "--quiet").err == ""
 
 
 def test_no_sample_at_all_is_exit_code_1(preprocessing: Remembered, megactor) -> None:
-    preprocessing.report = PreprocessReport(**{**REPORT.to_json(), "ok": 0})
+    preprocessing.report = replace(REPORT, ok=0)
     result = megactor("preprocess", "in", "--json")
     assert result.exit_code == 1
     assert json.loads(result.out)["ok"] == 0
@@ -177,5 +206,5 @@ def test_nothing_there_is_one_message(megactor) -> None:
     result = megactor("preprocess")
     assert (result.exit_code, result.out) == (2, "")
     assert "there is no 'data/curated'" in result.err
-    assert "megactor curate" in result.err
+    assert "megactor curate" not in result.err
     assert "megactor synth" in result.err

@@ -5,6 +5,7 @@ import pytest
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.config.base import nearest
 from megactor_core.config.model import ModelConfig
+from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.errors import ConfigError
 
 
@@ -47,6 +48,13 @@ def test_a_long_value_is_cut() -> None:
 def test_a_number_that_python_refuses_to_print_is_an_error_like_any_other() -> None:
     with pytest.raises(ConfigError, match="too many digits"):
         AnimateConfig.build({"alpha": [10**5000]}, source="here")
+
+
+def test_an_empty_path_is_none() -> None:
+    for name in ("source", "output"):
+        with pytest.raises(ConfigError, match=f"here: '{name}' is '', but must be a path"):
+            PreprocessConfig.build({name: ""}, source="here")
+    assert PreprocessConfig.build({"source": None, "whisper": ""}, source="here").source is None
 
 
 def test_updated_validates_and_leaves_the_original_alone() -> None:

@@ -17,6 +17,7 @@ from megactor_core.engine.journal import Journal
 from megactor_core.engine.parts import committed, merge_parts, outcome_of, part_paths, read_part, write_part
 from megactor_core.engine.stage import Outcome
 from megactor_core.errors import OutputError, UsageError
+from megactor_core.files import sole_owner
 
 
 def outcome(name: str, *, key: str = "", attempts: int = 1, **columns: Any) -> Outcome:
@@ -145,6 +146,17 @@ def test_a_kill_while_merging_loses_and_doubles_nothing(
     merge_parts(part_paths(parts), rows_per_file=100)
     assert journal.results() == before
     assert len(part_paths(parts)) == 1
+
+
+def test_marks_are_forgotten_but_not_under_a_run(journal: Journal) -> None:
+    journal.forget_marks()  # before a first run there are none
+    Inflight(journal.marks, 1).folder.mkdir(parents=True)
+    Inflight(journal.marks, 1).enter("row")
+    with sole_owner(journal.folder / "lock"), pytest.raises(OutputError, match="in use"):
+        journal.forget_marks()
+    assert Inflight(journal.marks, 2).suspects() == {"row"}
+    journal.forget_marks()
+    assert Inflight(journal.marks, 2).suspects() == set()
 
 
 def test_a_damaged_file_is_not_merged_away(journal: Journal, parts: Path) -> None:

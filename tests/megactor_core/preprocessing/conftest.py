@@ -101,6 +101,8 @@ def wild(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, man: lis
     whole = make_clip(folder / "whole.mp4", man, beeps=False).read_bytes()
     (folder / "whole.mp4").unlink()
     (folder / "truncated.mp4").write_bytes(whole[: len(whole) * 4 // 5])
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 4])
+    os.mkfifo(folder / "pipe.mp4")
     (folder / "noindex.mp4").write_bytes(b"\0\0\0\x18ftypisom" + whole[len(whole) // 2 :])
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("file 'other.mp4'\n")

@@ -18,7 +18,9 @@ import pytest
 from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.config.splits import split_of
 from megactor_core.data.sample import INDEX, IndexRow, Sample, read_index
-from megactor_core.errors import OutputError, UsageError
+from megactor_core.errors import Interrupted, OutputError, UsageError
+from megactor_core.preprocessing.estimate import estimate
+from megactor_core.preprocessing.output import require_own_output
 from megactor_core.preprocessing.preprocess import preprocess
 
 ConfigFor = Callable[..., PreprocessConfig]
@@ -105,6 +107,108 @@ def test_a_sample_that_was_removed_is_made_again_once(done: PreprocessConfig, tm
     assert sample_bytes(config.output) == sample_bytes(done.output)
     assert index_of(config.output) == index_of(done.output)
     assert preprocess(config).computed == 0
+
+
+@pytest.mark.parametrize("damage", ["video.mp4", "sound.flac"])
+def test_a_sample_with_a_file_lost_or_cut_short_is_made_again(
+    done: PreprocessConfig, tmp_path: Path, damage: str
+) -> None:
+    config = copied(done, tmp_path / "out")
+    (file,) = (config.output / "samples").glob(f"*/{damage}")
+    if damage == "video.mp4":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    assert preprocess(config).computed == 1
+    assert sample_bytes(config.output) == sample_bytes(done.output)
+
+
+def test_a_sample_that_cannot_be_shown_costs_only_the_sheet(done: PreprocessConfig, tmp_path: Path) -> None:
+    config, notes = copied(done, tmp_path / "out"), []
+    (file,) = (config.output / "samples").glob("*/video.mp4")
+    file.write_bytes(bytes(file.stat().st_size))
+    (config.output / "sheet.png").unlink()
+    assert preprocess(config, on_note=notes.append).ok == 1
+    assert any(note.startswith("No contact sheet: ") for note in notes)
+    assert not (config.output / "sheet.png").exists()
+
+
+# ---------------------------------------------------------------- what else lies in the output
+
+
+@pytest.mark.parametrize("theirs", ["sheet.png", "summary.json", "samples/mine/a.txt", "config.yaml"])
+@pytest.mark.parametrize("run", [preprocess, estimate])
+def test_a_folder_of_something_else_is_refused(
+    pair: Path, tmp_path: Path, config_for: ConfigFor, theirs: str, run: Callable[..., Any]
+) -> None:
+    file = tmp_path / "out" / theirs
+    file.parent.mkdir(parents=True)
+    file.write_text("seed: 7\nclips: 3\n")
+    with pytest.raises(OutputError, match="is not empty, and holds no samples"):
+        run(config_for(pair, tmp_path / "out"))
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == "seed: 7\nclips: 3\n"
+
+
+@pytest.mark.parametrize("left", [[], ["lock"], ["lock", "config.yaml"], [".DS_Store"]])
+def test_what_a_run_leaves_that_was_stopped_at_once_is_taken_up(
+    done: PreprocessConfig, tmp_path: Path, left: list[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in left:
+        source = done.output / name
+        (tmp_path / "out" / name).write_bytes(source.read_bytes() if source.is_file() else b"")
+    require_own_output(done.updated(output=tmp_path / "out"))
+
+
+def test_another_source_wants_another_output(
+    done: PreprocessConfig, tmp_path: Path, make_clip: MakeClip
+) -> None:
+    make_clip(tmp_path / "in" / "z.mp4", beeps=False)
+    config = copied(done, tmp_path / "out", source=tmp_path / "in")
+    before = {path: path.read_bytes() for path in config.output.rglob("*") if path.is_file()}
+    with pytest.raises(OutputError, match=r"holds 1 samples of other clips, such as 'a\.mp4'"):
+        preprocess(config)
+    after = {path: path.read_bytes() for path in config.output.rglob("*") if path.is_file()}
+    lock = config.output / "lock"
+    assert {**after, lock: b""} == {**before, lock: b""}
+
+
+def test_samples_of_clips_that_are_gone_stay_and_are_remarked(
+    done: PreprocessConfig, tmp_path: Path, make_clip: MakeClip
+) -> None:
+    source, notes = tmp_path / "source", []
+    shutil.copytree(done.source, source)
+    make_clip(source / "c.mp4", beeps=False)
+    config = copied(done, tmp_path / "out", source=source)
+    preprocess(config)
+    (source / "c.mp4").unlink()
+    report = preprocess(config, on_note=notes.append)
+    assert (report.clips, len(read_index(config.output))) == (2, 2)
+    assert len(list((config.output / "samples").iterdir())) == 2
+    assert any("also holds 1 samples that are not of this source" in note for note in notes)
+
+
+def test_a_split_without_anybody_is_remarked(done: PreprocessConfig, tmp_path: Path) -> None:
+    notes: list[str] = []
+    report = preprocess(copied(done, tmp_path / "out"), on_note=notes.append)
+    empty = [split for split, count in report.identities_by_split.items() if not count]
+    assert [note.split("'")[1] for note in notes if "hash of its name" in note] == empty
+    assert len(empty) == 1
+
+
+def test_ctrl_c_says_how_far_it_came(
+    pair: Path, tmp_path: Path, config_for: ConfigFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(pair, tmp_path / "out")
+
+    def stop(_phase: str, done: int, _total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"1 of 2 clips are done in '.*out'\. Run the same command again"):
+        preprocess(config, on_progress=stop)
+    assert preprocess(config).computed == 1
 
 
 def test_errors_are_tried_again_when_asked(done: PreprocessConfig, tmp_path: Path) -> None:

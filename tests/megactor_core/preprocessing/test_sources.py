@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,16 +153,13 @@ def test_an_identity_never_straddles_the_splits(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"uri": "a.mp4"}], "has no source_uri"),
+        ([{"uri": "a.mp4"}], "Row 1 of the manifest .* has no source_uri"),
         ([{"source_uri": "a.mp4", "split": "test"}], "the split is 'test', but must be train or validation"),
         (
             [{"source_uri": f"{s}.mp4", "identity": "anna", "split": s} for s in ("train", "validation")],
             "the identity 'anna' in both train and validation",
         ),
         ([{"source_uri": "a.mp4", "clip_id": "c"}] * 2, "have the id 'c'"),
-        ([{"source_uri": "a.mp4", "start_s": 3, "end_s": 2}], "end_s is 2, but start_s is 3"),
-        ([{"source_uri": "a.mp4", "start_s": -1}], "start_s is -1"),
-        ([{"source_uri": "a.mp4", "start_s": "soon"}], "start_s is 'soon'"),
         ([{"source_uri": "a.mp4", "keep": "perhaps"}], "keep is 'perhaps'"),
         ([{"source_uri": "a.mp4", "keep": False}], "There is no clip in the manifest"),
     ],
@@ -171,6 +169,53 @@ def test_a_manifest_that_makes_no_sense_is_one_message(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         find_source(config(write_manifest(tmp_path, rows)))
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"start_s": 3, "end_s": 2}, "end_s is 2, but start_s is 3"),
+        ({"start_s": -1}, "start_s is -1"),
+        ({"start_s": "soon", "end_s": -2}, "start_s is 'soon', but .*; end_s is -2"),
+    ],
+)
+def test_a_row_that_is_wrong_is_wrong_alone(tmp_path: Path, said: dict[str, Any], fault: str) -> None:
+    rows = [{"source_uri": "a.mp4"}, {"source_uri": "a.mp4", **said}, {"source_uri": "b.mp4"}]
+    clips = find_source(config(write_manifest(tmp_path, rows))).clips
+    assert len(clips) == 3
+    (wrong,) = [clip for clip in clips if clip.fault]
+    assert re.search(f"Row 2 of .*: {fault}", str(wrong.fault))
+    assert wrong.to_row()["fault"] == wrong.fault
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"'.*m\.csv' is empty\. Its first line names the columns, source_uri"),
+        ("path,uri\na.mp4,b\n", r"has the columns path, uri, but none is 'source_uri'\."),
+        ("sourceuri\na.mp4\n", r"but none is 'source_uri'\. Rename 'sourceuri'"),
+    ],
+)
+def test_a_table_without_the_column_says_what_there_is(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        find_source(config(tmp_path / "m.csv"))
+
+
+def test_a_pipe_is_no_source_and_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    assert content_hash(tmp_path / "a.mp4") == content_hash(Path(os.devnull))
+    (clip,) = find_source(config(tmp_path)).clips
+    assert clip.to_row()["source_hash"] == "no file"
+    with pytest.raises(UsageError, match="is a device or pipe"):
+        find_source(config(tmp_path / "a.mp4"))
+
+
+def test_samples_of_any_output_are_no_clips(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "old/samples/s/video.mp4", "b/video.mp4", "b/sample.json")
+    touch(tmp_path, "old/samples/s/sample.json", "old/samples/s/arrays.safetensors")
+    clips = find_source(config(tmp_path)).clips
+    assert {clip.source_uri for clip in clips} == {"a.mp4", "b/video.mp4"}
 
 
 @pytest.mark.parametrize("name", ["m.parquet", "m.csv", "m.jsonl"])
@@ -185,7 +230,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="There is no 'nowhere'"):
         find_source(config(Path("nowhere")))
-    with pytest.raises(UsageError, match=r"no SOURCE was given.*megactor curate"):
+    with pytest.raises(UsageError, match=r"no SOURCE was given.*megactor synth"):
         find_source(config(None))
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(UsageError, match="for one clip give its folder"):
@@ -195,7 +240,10 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_drivers_are_found_by_the_clips_names(tmp_path: Path) -> None:
     touch(tmp_path / "clips", "a/x.mp4", "a/y.mp4")
     touch(tmp_path / "drivers", "a/x.mp4")
-    clips = find_source(config(tmp_path / "clips", drivers=tmp_path / "drivers")).clips
+    source = find_source(config(tmp_path / "clips", drivers=tmp_path / "drivers"))
+    clips = source.clips
+    assert source.notes[0].startswith("1 of 2 clips have no driver in")
+    assert "'a/y.mp4'" in source.notes[0]
     assert [clip.driver for clip in clips] == [tmp_path / "drivers" / "a" / "x.mp4", None]
 
 

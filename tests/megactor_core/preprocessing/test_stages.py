@@ -1,5 +1,7 @@
 """What is in a sample, and what a clip must be like to become one."""
 
+import json
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -149,6 +151,7 @@ def test_each_clip_is_decoded_twice_and_its_sound_once(
     assert sorted(decoded) == ["picture", "picture", "sound"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(make_clip, tmp_path, config_for, man) -> None:
     """Frames are 83 kB here: holding 60 more of them would take 5 MB more."""
     import tracemalloc
@@ -263,6 +266,8 @@ def test_a_driver_of_another_size_is_scaled(one, make_clip, tmp_path, man) -> No
     [
         (lambda frames: frames[:20], "has 20 frames at 25 fps, its clip has 24"),
         (lambda frames: [*frames, *frames], "has at least 26 frames"),
+        (lambda frames: [np.full_like(f, 128) for f in frames], "shows a face where its clip does in 0 of 3"),
+        (lambda frames: [np.roll(f, 96, axis=1) for f in frames], "of 3 frames looked at; 90% are needed"),
         (lambda frames: [frame[:, :144] for frame in frames], "is 144 x 144, but its clip is 192 x 144"),
     ],
 )
@@ -273,6 +278,22 @@ def test_a_driver_that_does_not_fit_is_an_error(one, make_clip, tmp_path, man, c
     assert (row.status, row.error_kind) == ("error", "MediaError")
     assert message in row.reason
     assert not list((tmp_path / "out" / "samples").iterdir())
+
+
+def test_a_row_that_is_wrong_and_a_driver_that_is_a_pipe_are_errors_of_their_own(
+    make_clip, tmp_path, config_for
+) -> None:
+    make_clip(tmp_path / "a.mp4", beeps=False)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    rows = [{"source_uri": "a.mp4"}, {"source_uri": "a.mp4", "clip_id": "wrong", "start_s": -1}]
+    rows.append({"source_uri": "a.mp4", "clip_id": "piped", "driver_path": "pipe.mp4"})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = config_for(tmp_path / "m.jsonl", tmp_path / "out")
+    report = preprocess(config)
+    reasons = {row.sample_id: row.reason for row in read_index(config.output) if row.status == "error"}
+    assert (report.ok, set(reasons)) == (1, {"wrong", "piped"})
+    assert "start_s is -1" in reasons["wrong"]
+    assert "is a device or pipe" in reasons["piped"]
 
 
 def test_a_driver_that_the_manifest_names_must_be_there(one, make_clip, tmp_path) -> None:

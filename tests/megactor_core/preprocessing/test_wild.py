@@ -31,6 +31,8 @@ def test_good_clips_become_samples(wild_run: SimpleNamespace) -> None:
         ("text.mp4", "error", "it looks like text"),
         ("noindex.mp4", "error", "encode or download it again"),
         ("broken.mp4", "error", "Cannot open"),
+        ("pipe.mp4", "error", "is a device or pipe"),
+        ("cut.mp4", "rejected", "cut off: "),
     ],
 )
 def test_the_rest_are_rows_with_reasons(
@@ -43,7 +45,7 @@ def test_the_rest_are_rows_with_reasons(
 
 
 def test_nothing_else_is_taken_for_a_clip(wild_run: SimpleNamespace) -> None:
-    assert len(wild_run.rows) == 15
+    assert len(wild_run.rows) == 17
 
 
 def test_sources_are_not_touched(wild_run: SimpleNamespace) -> None:
@@ -90,10 +92,14 @@ def test_of_two_faces_one_is_followed(wild_run: SimpleNamespace) -> None:
 
 def test_the_summary_counts_it_all(wild_run: SimpleNamespace) -> None:
     report = wild_run.report
-    assert (report.clips, report.ok, report.rejected, report.errors) == (15, 9, 2, 4)
-    assert report.reasons == {"no face": 1, "shorter than 16 frames": 1}
-    assert report.error_kinds == {"MediaError": 4}
-    assert report.computed == 15
+    assert (report.clips, report.ok, report.rejected, report.errors) == (17, 9, 3, 5)
+    assert report.reasons == {"cut off": 1, "no face": 1, "shorter than 16 frames": 1}
+    assert report.error_kinds == {"MediaError": 5}
+    assert report.computed == 17
+    unused = {group.reason: group.examples for group in report.unused}
+    assert unused["It is empty (0 bytes). Copy or download it again."] == ["empty.mp4"]
+    assert not any("/" in reason for reason in unused)
+    assert sum(group.clips for group in report.unused) == 8
     assert (wild_run.config.output / "summary.json").is_file()
     assert sum(report.samples_by_split.values()) == 9
     assert report.bytes == sum(row.bytes or 0 for row in wild_run.rows.values())

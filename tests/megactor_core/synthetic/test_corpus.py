@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,28 @@ def test_lost_files_come_back_the_same(full: Path) -> None:
     report = make_corpus(_config(full, **FULL))
     assert report.filmed == 2
     assert _hashes(full) == before
+
+
+@pytest.mark.parametrize("name", ["clips/synth-000001.mp4", "truth/synth-000001.parquet"])
+def test_a_file_of_another_size_is_made_again(plain: Path, name: str) -> None:
+    before = _hashes(plain)
+    (plain / name).write_bytes((plain / name).read_bytes()[:-1])
+    assert make_corpus(_config(plain)).filmed == 1
+    assert _hashes(plain) == before
+
+
+def test_without_a_journal_the_files_count(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / JOURNAL)
+    assert make_corpus(_config(tmp_path / "out")).filmed == 0
+
+
+def test_marks_of_a_killed_run_go_once_all_is_there(plain: Path) -> None:
+    marks = plain / JOURNAL / "inflight"
+    (marks / "0123.1").write_text("1 1")
+    (plain / "clips" / "synth-000002.mp4").unlink()
+    make_corpus(_config(plain))
+    assert list(marks.iterdir()) == []
 
 
 def test_a_finished_corpus_is_left_alone(plain: Path) -> None:
