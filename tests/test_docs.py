@@ -16,6 +16,8 @@ from torch import nn
 
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.config.model import ModelConfig
+from megactor_core.config.preprocess import PreprocessConfig
+from megactor_core.config.train import TrainConfig
 from megactor_core.faces.amplitude import scale_motion
 from megactor_core.models.sigma import Sigma
 
@@ -23,9 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "tests/benchmarks/README.md"]
 PAPER = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
 PERFORMANCE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
-SECTIONS = {"Model": ModelConfig, "Animation": AnimateConfig}
+SECTIONS = {
+    "Model": ModelConfig,
+    "Animation": AnimateConfig,
+    "Samples": PreprocessConfig,
+    "Training": TrainConfig,
+}
 CHOICES = ("window", "crop", "box", "amplitude")
 """Groups of AnimateConfig that decide the picture; its other fields name files, devices and limits."""
+TRAINING_CHOICES = ("draw", "optimiser", "ema", "loss")
+"""Groups of TrainConfig that decide what is learned."""
 
 
 def script(name: str) -> ModuleType:
@@ -69,6 +78,8 @@ def test_no_choice_is_left_out() -> None:
     animation = {cells[0].strip("`") for cells in rows(PAPER, section="Animation")}
     wanted = {name for name, _ in defaults(AnimateConfig) if name.split(".")[0] in CHOICES}
     assert wanted <= animation
+    training = {cells[0].strip("`") for cells in rows(PAPER, section="Training")}
+    assert {name for name, _ in defaults(TrainConfig) if name.split(".")[0] in TRAINING_CHOICES} <= training
 
 
 def test_settings_in_the_text_exist() -> None:
