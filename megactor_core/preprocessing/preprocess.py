@@ -59,9 +59,10 @@ def preprocess(
         samples, journal = config.output / SAMPLES, Journal(config.output / JOURNAL)
         require_same_source(config, source, journal)
         save_config(config, config.output / CONFIG)
-        clear_abandoned(samples)
-        job = _work(stages, _Rows(source, journal, samples), journal, config, progress)
-        clear_abandoned(samples)
+        try:
+            job = _work(stages, _Rows(source, journal, samples), journal, config, progress)
+        finally:
+            clear_abandoned(samples)  # of this run and of killed ones: all their workers are gone by now
         index = _index(source, journal, config)
         report = summarise(index, job, source=source, output=config.output)
         write_index(config.output, index)

@@ -1,7 +1,7 @@
 """The folder that a clip's sample grows in, from the first stage that writes to the one that publishes.
 
 It lies beside the finished samples under a hidden name that holds the process number, so that a run that was
-killed leaves nothing that looks like a sample, and the next run knows what nobody works on any more.
+killed leaves nothing that looks like a sample, and no two workers meet in it.
 """
 
 import os
@@ -17,7 +17,7 @@ from megactor_core.files import flush_folder
 
 WORK: Final = "work"
 """The row's column that names its folder, inside the folder of the samples."""
-_PARTIAL: Final = re.compile(r"\.(?P<name>.+)\.(?:partial|replaced)-(?P<process>\d+)")
+_PARTIAL: Final = re.compile(r"\..+\.(?:partial|replaced)-\d+")
 
 
 def begin(samples: Path, row: Row) -> Row:
@@ -61,22 +61,9 @@ def publish(samples: Path, row: Row) -> Path:
 
 
 def clear_abandoned(samples: Path) -> None:
-    """Remove what processes that are gone have left half done."""
+    """Remove what was left half done. Only for who holds the output, while none of its workers is at work."""
     if not samples.is_dir():
         return
     for path in samples.iterdir():
-        match = _PARTIAL.fullmatch(path.name)
-        if match and not _is_alive(int(match["process"])):
+        if _PARTIAL.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return False  # of ours, nothing is being worked on between two jobs
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

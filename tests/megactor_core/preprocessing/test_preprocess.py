@@ -310,3 +310,17 @@ def published(output: Path) -> list[Path]:
     if not samples.is_dir():
         return []
     return [path for path in samples.iterdir() if not path.name.startswith(".")]
+
+
+def test_what_killed_workers_left_is_removed_whoever_has_their_numbers_now(
+    wild_run: SimpleNamespace, tmp_path: Path
+) -> None:
+    """A killed process may linger under its number, or another one may have got it."""
+    output = tmp_path / "out"
+    shutil.copytree(wild_run.config.output, output)
+    left = output / "samples" / f".somebody-0123456789ab.partial-{os.getppid()}"
+    left.mkdir()
+    (left / "video.mp4").touch()
+    preprocess(wild_run.config.updated(output=output))
+    assert not left.exists()
+    assert sample_bytes(output) == sample_bytes(wild_run.config.output)
