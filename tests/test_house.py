@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ each_core_module = pytest.mark.parametrize("path", CORE, ids=_id)
 each_module = pytest.mark.parametrize("path", CORE + CLI, ids=_id)
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
