@@ -13,6 +13,7 @@ from megactor_cli.options import (
     Overrides,
     Quiet,
     Recipe,
+    Text,
     comma_list,
     config_flag,
     config_option,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from megactor_core.animation.report import AnimateReport
 
 _IN, _STRENGTH, _PICTURE, _SAMPLING, _OUT = "Inputs", "Drivers", "Picture", "Sampling", "Output"
-# Values stay text here: the configuration checks them, in one place and with one voice.
-Text = str | None
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:

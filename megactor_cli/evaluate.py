@@ -11,6 +11,7 @@ from megactor_cli.options import (
     Overrides,
     Quiet,
     Recipe,
+    Text,
     comma_list,
     config_flag,
     config_option,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from megactor_core.evaluation.result import EvaluateResult, MetricValue, SetResult
 
 _IN, _WHAT, _WORK = "What is compared", "Metrics", "Work"
-# Values stay text here: the configuration checks them, in one place and with one voice.
-Text = str | None
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:

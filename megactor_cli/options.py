@@ -13,6 +13,9 @@ from megactor_core.config.recipes import option_name
 NO_METAVAR = ""
 """For switches: Typer would write <bool> beside them."""
 
+Text = str | None
+"""The type of options: values stay text, and the configuration checks them, in one place and one voice."""
+
 Recipe = Annotated[
     str | None, typer.Option("--recipe", metavar="NAME", help="A shipped recipe's name, or a YAML file.")
 ]

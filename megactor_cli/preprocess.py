@@ -12,6 +12,7 @@ from megactor_cli.options import (
     Overrides,
     Quiet,
     Recipe,
+    Text,
     config_flag,
     config_option,
     fields_given,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 _MOST_REASONS = 10
 _IN, _SAMPLE, _WORK = "Inputs and output", "Samples", "Work"
-# Values stay text here: the configuration checks them, in one place and with one voice.
-Text = str | None
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:

@@ -6,13 +6,20 @@ from typing import Annotated, Any
 import typer
 
 from megactor_cli.console import Console, human_bytes
-from megactor_cli.options import Json, Overrides, Quiet, Recipe, config_flag, config_option, fields_given
+from megactor_cli.options import (
+    Json,
+    Overrides,
+    Quiet,
+    Recipe,
+    Text,
+    config_flag,
+    config_option,
+    fields_given,
+)
 from megactor_core.config.recipes import load_config
 from megactor_core.config.synth import SynthConfig
 
 _CORPUS, _OUT = "Corpus", "Output"
-# Values stay text here: the configuration checks them, in one place and with one voice.
-Text = str | None
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:

@@ -12,6 +12,7 @@ from megactor_cli.options import (
     Overrides,
     Quiet,
     Recipe,
+    Text,
     config_flag,
     config_option,
     fields_given,
@@ -21,8 +22,6 @@ from megactor_core.config.train import TrainConfig
 from megactor_core.errors import ConfigError, UsageError
 
 _WHAT, _TRAINING, _OUT = "What to train", "Training", "Output"
-# Values stay text here: the configuration checks them, in one place and with one voice.
-Text = str | None
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = (
     {"errors"},
-    {"files", "version"},
+    {"files", "listener", "version"},
     {"config", "weights_sources"},
     {"media", "engine", "weights", "provenance"},
     {"faces"},

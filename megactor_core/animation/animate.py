@@ -8,7 +8,6 @@ import torch
 
 from megactor_core.animation.conditions import read_conditions
 from megactor_core.animation.denoise import Sampling, denoise
-from megactor_core.animation.listener import Listener, OnNote, OnProgress
 from megactor_core.animation.output import write_output
 from megactor_core.animation.plan import output_of, plan
 from megactor_core.animation.portrait import read_portrait
@@ -18,6 +17,7 @@ from megactor_core.animation.resume import finished, kept_when_interrupted, open
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.errors import MegActorError, OutputError
 from megactor_core.faces.landmarks import prepare
+from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.models.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from megactor_core.models.device import resolve_device, resolve_dtype
 

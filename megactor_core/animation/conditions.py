@@ -25,7 +25,6 @@ from megactor_core.animation.driving import (
     track_driver,
     write_nothing,
 )
-from megactor_core.animation.listener import Listener
 from megactor_core.animation.plan import Plan
 from megactor_core.animation.portrait import Portrait
 from megactor_core.animation.previews import Previews
@@ -33,6 +32,7 @@ from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.animation.timeline import driving_frames, output_frames
 from megactor_core.config.animate import AnimateConfig, MaskMode
 from megactor_core.config.model import LATENT_STRIDE_PX, ModelConfig
+from megactor_core.listener import Listener
 from megactor_core.media.audio import Sound, fit_seconds, is_silent, to_mono
 from megactor_core.models.audio import AUDIO_HZ
 from megactor_core.models.autoencoder import Autoencoder

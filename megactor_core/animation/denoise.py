@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from megactor_core.animation.conditions import Conditions
-from megactor_core.animation.listener import Listener
 from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.animation.windows import Span, batches, blend_weights, noise_numbers, step_windows
 from megactor_core.config.animate import AnimateConfig, WindowConfig
@@ -23,6 +22,7 @@ from megactor_core.config.model import ModelConfig
 from megactor_core.diffusion.sampler import frame_noise, guide, split_prediction
 from megactor_core.diffusion.schedule import add_noise, make_schedule
 from megactor_core.diffusion.solver import Solver
+from megactor_core.listener import Listener
 from megactor_core.models.layers import KeysValues
 from megactor_core.models.sigma import Sigma
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from megactor_core.animation.listener import OnProgress
 from megactor_core.animation.previews import Previews
 from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.config.animate import AnimateConfig, Region
@@ -36,6 +35,7 @@ from megactor_core.faces.regions import (
 )
 from megactor_core.faces.smooth import smooth_track
 from megactor_core.faces.track import FilledTrack, fill_lost, treatments
+from megactor_core.listener import OnProgress
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.models.sigma import Sigma
 

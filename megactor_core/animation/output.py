@@ -13,12 +13,12 @@ import torch
 from einops import rearrange
 
 from megactor_core.animation.conditions import Conditions
-from megactor_core.animation.listener import Listener
 from megactor_core.animation.plan import Plan
 from megactor_core.animation.portrait import Portrait
 from megactor_core.animation.previews import Previews
 from megactor_core.animation.report import tags
 from megactor_core.animation.store import FrameFile
+from megactor_core.listener import Listener
 from megactor_core.media.image import contact_sheet, side_by_side, write_image
 from megactor_core.media.video_writer import VideoWriter
 from megactor_core.models.autoencoder import Autoencoder

@@ -17,9 +17,8 @@ from megactor_core.engine.local import LocalRunner
 from megactor_core.engine.parts import RESERVED, encode_values
 from megactor_core.engine.stage import ROW_ID, Outcome, Row, Stage, fans_out, row_key
 from megactor_core.errors import MegActorError, OutputError, UsageError
+from megactor_core.listener import OnProgress
 
-OnProgress = Callable[[str, int, int], None]
-"""on_progress(phase, done, total)"""
 OnRow = Callable[[Outcome], None]
 
 

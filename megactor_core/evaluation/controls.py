@@ -19,12 +19,11 @@ from megactor_core.errors import MegActorError, MetricError
 from megactor_core.evaluation.generate import (
     GENERATED,
     HeldOut,
-    OnNote,
-    OnProgress,
     animate_all,
     animation_of,
 )
 from megactor_core.faces.landmarks import detect_landmarks
+from megactor_core.listener import OnNote, OnProgress
 from megactor_core.media.video import read_video
 from megactor_core.metrics.control import alpha_response, audio_scale_response, cross_talk
 from megactor_core.metrics.geometry import FaceMeasures

@@ -6,7 +6,7 @@ already, made by the same weights with the same settings, are not made again.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,14 +19,12 @@ from megactor_core.data.sample import SOUND, VIDEO, Sample, read_index
 from megactor_core.errors import Interrupted, MegActorError, UsageError, WeightsError
 from megactor_core.evaluation.pairing import Failure, Pair, Pairing
 from megactor_core.files import sha256_of
+from megactor_core.listener import OnNote, OnProgress
 from megactor_core.media.image import write_image
 from megactor_core.models.checkpoint import MANIFEST
 
 GENERATED, REFERENCES = "generated", "references"
 DEFAULT_DATA: Final = Path("data") / "processed"
-
-OnProgress = Callable[[str, int, int], None]
-OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,12 +14,12 @@ from megactor_core.evaluation.clip import CLIP_TIMEOUT_SECONDS, MEMORY_GB
 from megactor_core.evaluation.meters import PSNR_MOST_DB
 from megactor_core.evaluation.networks import Located, locate, missing_together
 from megactor_core.faces.landmarks import prepare
+from megactor_core.listener import OnProgress
 from megactor_core.metrics.sync_crop import CROP_NAME
 from megactor_core.models.device import resolve_device
 
 CODE_VERSION: Final = 1
 """Raise it when the same pair would come out with other numbers."""
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,12 @@ from megactor_core.evaluation.protocol import Protocol, needs_of, settle
 from megactor_core.evaluation.result import EvaluateResult, versions, write_result
 from megactor_core.evaluation.sets import summarise_set
 from megactor_core.files import require_writable_folder, sole_owner, write_json
+from megactor_core.listener import Listener, OnNote, OnProgress
 
 CONFIG, INPUTS, JOURNAL, LOCK = "config.yaml", "inputs.json", "journal", "lock"
 OUTPUTS: Final = Path("outputs") / "evaluation"
 _AGAIN: Final = " again"
 
-OnProgress = Callable[[str, int, int], None]
-"""on_progress(phase, done, total)"""
-OnNote = Callable[[str], None]
 Sets = Mapping[str, Pairing]
 """Pairings by mode; "" for two folders."""
 
@@ -41,7 +39,8 @@ def evaluate(
     Raises UsageError where there is nothing to compare or the output holds another evaluation, WeightsError
     for metrics asked for by name without their weights, OutputError where the output cannot be written.
     """
-    progress, note = on_progress or _no_progress, on_note or _no_note
+    listener = Listener.of(on_progress, on_note)
+    progress, note = listener.progress, listener.note
     output = output_of(config)
     if config.checkpoint is not None:
         return _evaluate_checkpoint(config, config.checkpoint, output=output, progress=progress, note=note)
@@ -240,11 +239,3 @@ class _Rows:
             if done.startswith(row[ROW_VERSION]):
                 row[ROW_VERSION] = done if arrays_path(self._output, pair.row_id).is_file() else done + _AGAIN
             yield row
-
-
-def _no_progress(_phase: str, _done: int, _total: int) -> None:
-    """Nobody listens."""
-
-
-def _no_note(_text: str) -> None:
-    """Nobody listens."""

@@ -15,8 +15,9 @@ from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
 from megactor_core.engine.stage import Outcome
+from megactor_core.listener import OnNote, OnProgress
 from megactor_core.preprocessing.output import JOURNAL, require_own_output, require_same_source
-from megactor_core.preprocessing.preprocess import OnNote, OnProgress, open_source
+from megactor_core.preprocessing.preprocess import open_source
 from megactor_core.preprocessing.sources import Clip
 
 MOST_MEASURED: Final = 8

@@ -1,6 +1,6 @@
 """megactor preprocess: every clip of a source becomes a training sample, or a row that says why not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from megactor_core.engine.stage import ROW_VERSION, Row, Stage
 from megactor_core.errors import Interrupted, MegActorError
 from megactor_core.faces.landmarks import prepare
 from megactor_core.files import require_writable_folder, sole_owner, write_json
+from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.media.image import write_image
 from megactor_core.preprocessing.output import (
     CONFIG,
@@ -32,10 +33,6 @@ from megactor_core.preprocessing.sheet import sample_sheet
 from megactor_core.preprocessing.sources import Source, find_source
 from megactor_core.preprocessing.workplace import clear_abandoned
 
-OnProgress = Callable[[str, int, int], None]
-"""on_progress(phase, done, total)"""
-OnNote = Callable[[str], None]
-
 _AGAIN: Final = " again"
 
 
@@ -50,7 +47,8 @@ def preprocess(
     weights are missing; OutputError where the output holds something else or samples of other clips alone,
     cannot be written or another run is at work there; Interrupted on Ctrl-C (the same call goes on).
     """
-    progress, note = on_progress or _no_progress, on_note or _no_note
+    listener = Listener.of(on_progress, on_note)
+    progress, note = listener.progress, listener.note
     source = open_source(config, progress=progress, note=note)
     require_own_output(config)
     stages = _stages(config)
@@ -175,11 +173,3 @@ def _write_sheet(
         note(f"No contact sheet: {error}")
     else:
         write_image(path, picture)
-
-
-def _no_progress(_phase: str, _done: int, _total: int) -> None:
-    """Nobody listens."""
-
-
-def _no_note(_text: str) -> None:
-    """Nobody listens."""

@@ -14,7 +14,7 @@ interrupted corpus is completed, and a finished one grows, with the same bytes a
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from multiprocessing import parent_process
 from pathlib import Path
@@ -32,6 +32,7 @@ from megactor_core.engine.journal import Journal
 from megactor_core.engine.stage import ROW_ID, Needs, Outcome, Row, WorkerContext
 from megactor_core.errors import ConfigError, Interrupted, MegActorError, OutputError
 from megactor_core.files import atomic_path, require_writable_folder
+from megactor_core.listener import OnNote, OnProgress
 from megactor_core.synthetic.film import film_clip
 from megactor_core.synthetic.plan import DATASET, ClipPlan, clip_facts, plan_clip
 from megactor_core.synthetic.sheet import write_sheet
@@ -39,8 +40,6 @@ from megactor_core.synthetic.sheet import write_sheet
 CONFIG_FILE, MANIFEST_FILE, SHEET_FILE, JOURNAL = "config.yaml", "manifest.parquet", "sheet.png", "journal"
 PHASE = "filming clips"
 
-OnProgress = Callable[[str, int, int], None]
-OnNote = Callable[[str], None]
 
 _FREE_SETTINGS = frozenset({"clips", "output", "workers"})
 """Settings that a folder's later runs may change."""

@@ -21,7 +21,6 @@ from torch import Tensor
 from megactor_core.animation.conditions import Conditions, Speech
 from megactor_core.animation.denoise import Sampling, denoise
 from megactor_core.animation.driving import open_driving, write_nothing
-from megactor_core.animation.listener import Listener
 from megactor_core.animation.output import decode_frames
 from megactor_core.animation.store import RunFolder
 from megactor_core.config.animate import AnimateConfig
@@ -31,6 +30,7 @@ from megactor_core.data.batch import Item
 from megactor_core.data.dataset import TrainingData
 from megactor_core.data.sample import IndexRow
 from megactor_core.data.source import ClipSource, SampleFolder, StoredClip
+from megactor_core.listener import Listener
 from megactor_core.metrics.picture import psnr
 from megactor_core.training.start import Model
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from megactor_core.animation.listener import Listener
 from megactor_core.data.loader import BatchSource
+from megactor_core.listener import Listener
 from megactor_core.training.held_out import AnimatedClip, HeldOutClips
 from megactor_core.training.held_out_grid import FOLDER, mean_psnr_db, write_grid
 from megactor_core.training.loop import Loop

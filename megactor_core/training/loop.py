@@ -11,10 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from megactor_core.animation.listener import Listener
 from megactor_core.config.train import TrainConfig
 from megactor_core.diffusion.loss import Losses
 from megactor_core.errors import MegActorError, WeightsError
+from megactor_core.listener import Listener
 from megactor_core.training.held_out import AnimatedClip, HeldOutClips
 from megactor_core.training.optimiser import MovingAverage, learning_rate_at, make_optimiser
 from megactor_core.training.run_checkpoint import Progress, RunState

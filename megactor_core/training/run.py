@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from megactor_core.animation.listener import Listener
 from megactor_core.config.model import ModelConfig
 from megactor_core.config.recipes import read_recipe
 from megactor_core.config.train import CADENCE, TrainConfig
 from megactor_core.errors import ConfigError, OutputError, UsageError
 from megactor_core.files import require_writable_folder, sole_owner
+from megactor_core.listener import Listener
 from megactor_core.models.checkpoint import CheckpointInfo
 from megactor_core.training.autoencoder import new_autoencoder
 from megactor_core.training.run_checkpoint import (

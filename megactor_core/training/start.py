@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from megactor_core import weights
-from megactor_core.animation.listener import Listener
 from megactor_core.config.model import ModelConfig
 from megactor_core.config.train import AUTOENCODER_RUN, TrainConfig, stage_folder
 from megactor_core.errors import ConfigError, WeightsError
+from megactor_core.listener import Listener
 from megactor_core.models.audio import LogMelEncoder
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder
 from megactor_core.models.checkpoint import (

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from megactor_core.animation.listener import Listener, OnNote, OnProgress
 from megactor_core.config.recipes import save_config
 from megactor_core.config.train import TrainConfig
 from megactor_core.data.loader import BatchSource, DataBatches, Stream, read_batches
 from megactor_core.errors import ConfigError, MegActorError, UsageError
+from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.training.autoencoder import FrameBatches, autoencoder_task, fit_linear_path
 from megactor_core.training.devices import make_accelerator
 from megactor_core.training.held_out import HeldOutClips

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from megactor_core.animation.listener import Listener
 from megactor_core.config.train import TrainConfig
 from megactor_core.data.sample import IndexRow
 from megactor_core.errors import ConfigError
+from megactor_core.listener import Listener
 from megactor_core.media.image import read_image
 from megactor_core.media.video import read_video
 from megactor_core.training.held_out import CLIP_FRAMES, AnimatedClip, HeldOutClips
