@@ -172,6 +172,10 @@ class DataConfig(Config):
 
     clip_frames: int = Field(1, ge=1)
     """Target frames of a sample: 1 in stages 1 and 2 [P], 16 in stage 3 [R: its context; EasyAnimate V1]."""
+    frames_per_reference: int = Field(1, ge=1)
+    """Target frames of a sample in stages 1 and 2: 1 is the paper's pair of frames [P]. More are drawn apart
+    from each other, each with its own noise and time step, and share the work on the reference, which must
+    not know the time step then (model.reference.timestep = zero)."""
     stride_min: int = Field(1, ge=1)
     stride_max: int = Field(2, ge=1)
     """Step between target frames, drawn once a sample; in a short clip at most what fits [R: 2]."""
@@ -186,8 +190,18 @@ class DataConfig(Config):
     sound: SoundAugmentConfig = SoundAugmentConfig()
 
     @model_validator(mode="after")
-    def _check_strides(self) -> Self:
+    def _check_frames(self) -> Self:
+        if self.clip_frames > 1 and self.frames_per_reference > 1:
+            raise ValueError(
+                f"clip_frames = {self.clip_frames} and frames_per_reference = {self.frames_per_reference}: "
+                "a sample is a clip or frames apart, not both"
+            )
         return _require_order(self, "stride_min", "stride_max")
+
+    @property
+    def target_frames(self) -> int:
+        """Target frames of a sample: a clip, or frames apart from each other."""
+        return max(self.clip_frames, self.frames_per_reference)
 
     @property
     def frames_needed(self) -> int:

@@ -236,6 +236,7 @@ _PRESETS: dict[str, ModelConfig] = {
         hidden=128,
         heads=4,
         native_px=128,
+        reference=ReferenceConfig(timestep="zero"),  # one pass of it serves many frames, also in training
         driven=DrivenConfig(widths=(4, 12, 24, 48), out_channels=8),
         audio=AudioConfig(encoder="log-mel", width=128, tokens=12),
         temporal=_LIGHT_TEMPORAL,

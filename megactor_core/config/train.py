@@ -170,6 +170,10 @@ class TrainConfig(Config):
     def _check(self) -> Self:
         if self.stage != 3 and self.draw.clip_frames != 1:
             raise ValueError(f"draw.clip_frames = {self.draw.clip_frames}, but only stage 3 trains on clips")
+        if self.stage == 3 and self.draw.frames_per_reference != 1:
+            raise ValueError(
+                f"draw.frames_per_reference = {self.draw.frames_per_reference}, but stage 3 trains on clips"
+            )
         if self.optimiser.warmup_steps >= self.steps > 1:
             raise ValueError(
                 f"optimiser.warmup_steps = {self.optimiser.warmup_steps} is not below steps = {self.steps}"

@@ -116,8 +116,9 @@ def draw_clip(count: int, *, seed: int, index: int) -> int:
 def draw_frames(config: DataConfig, *, found: np.ndarray, seed: int, index: int) -> FrameDraw:
     """The frames of sample `index` in a clip whose face was found in the frames `found` (F,) bool.
 
-    A pair of frames at least `min_distance_frames` apart, or a run of `clip_frames` at one stride and a
-    reference from anywhere. References and single targets show a face that was found, if two frames do.
+    A reference and `frames_per_reference` targets at least `min_distance_frames` from it, or a run of
+    `clip_frames` at one stride and a reference from anywhere. References and targets apart from each other
+    show a face that was found, if two frames do; where a clip is short, targets repeat.
     The clip must have `config.frames_needed` frames.
     """
     rng = generator(seed, index, Purpose.FRAMES)
@@ -125,8 +126,7 @@ def draw_frames(config: DataConfig, *, found: np.ndarray, seed: int, index: int)
     if len(seen) < 2:
         seen = np.arange(len(found))
     if config.clip_frames == 1:
-        target = int(rng.choice(seen))
-        return FrameDraw(_draw_partner(seen, target, config.min_distance_frames, rng), np.array([target]))
+        return _draw_apart(config, seen, rng)
     fitting = (len(found) - 1) // (config.clip_frames - 1)
     stride = int(rng.integers(config.stride_min, min(config.stride_max, fitting) + 1))
     span = (config.clip_frames - 1) * stride
@@ -151,9 +151,23 @@ def _draw_regions(config: DataConfig, mode: Mode, *, seed: int, index: int) -> f
     return _DROPOUT_SETS[names[_choose(shares, generator(seed, index, Purpose.REGIONS))]]
 
 
-def _draw_partner(frames: np.ndarray, target: int, distance: int, rng: np.random.Generator) -> int:
-    apart = np.abs(frames - target)
-    return int(rng.choice(frames[apart >= min(distance, apart.max())]))
+def _draw_apart(config: DataConfig, frames: np.ndarray, rng: np.random.Generator) -> FrameDraw:
+    """A target, a reference at a distance from it, and more targets at a distance from that."""
+    target = int(rng.choice(frames))
+    reference = int(rng.choice(_at_distance(frames, target, config.min_distance_frames)))
+    others = _at_distance(frames, reference, config.min_distance_frames)
+    others = others[others != target]
+    more = config.frames_per_reference - 1
+    if more == 0 or len(others) == 0:
+        return FrameDraw(reference, np.repeat(target, 1 + more))
+    drawn = rng.choice(others, more, replace=more > len(others))
+    return FrameDraw(reference, np.sort(np.append(drawn, target)))
+
+
+def _at_distance(frames: np.ndarray, place: int, distance: int) -> np.ndarray:
+    """The frames at least `distance` from `place`; where there is none, the farthest."""
+    apart = np.abs(frames - place)
+    return frames[apart >= min(distance, apart.max())]
 
 
 def _choose(shares: list[float], rng: np.random.Generator) -> int:

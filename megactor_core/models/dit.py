@@ -194,16 +194,18 @@ class Denoiser(Backbone):
     ) -> Tensor:
         """Predict noise (or velocity) and, where learned, variance.
 
-        latents (B, F, C, H, W), t (B,), motion (B, F, M, H, W), audio (B, F, S, E),
+        latents (B, F, C, H, W), t (B,) or a time step a frame (B, F), motion (B, F, M, H, W),
+        audio (B, F, S, E),
         reference: keys and values of B rows for each reading block, None = the null branch without reference,
         mask: eq. 2 over BF rows. `use_temporal` False leaves the temporal modules out, which are the identity
         until they are trained. Returns (B, F, C_out, H, W).
         """
         frames = latents.shape[1]
         x, grid = self.embed(rearrange(torch.cat([latents, motion], dim=2), "b f c h w -> (b f) c h w"))
-        embedding, six = self.timestep(t)  # (B, D), (B, 6, D)
-        embedding = repeat(embedding, "b d -> (b f) d", f=frames)
-        six = repeat(six, "b six d -> (b f) six d", f=frames)
+        embedding, six = self.timestep(t.flatten())  # (B, D), (B, 6, D), or BF of them
+        if t.ndim == 1:
+            embedding = repeat(embedding, "b d -> (b f) d", f=frames)
+            six = repeat(six, "b six d -> (b f) six d", f=frames)
         audio = rearrange(audio, "b f s e -> (b f) s e")
 
         start = self.config.reference_start

@@ -37,7 +37,8 @@ class Sigma(nn.Module):
     ) -> Tensor:
         """One evaluation of the whole model, as in training; `animate` calls the parts to reuse them.
 
-        latents (B, F, C, H, W) noisy, t (B,), reference_latent (B, C, H, W) clean,
+        latents (B, F, C, H, W) noisy, t (B,) or a time step a frame (B, F), which only a reference at time
+        step zero can serve; reference_latent (B, C, H, W) clean,
         driving (B, F, 3, 8 H, 8 W) in [0, 1], audio (B, F, S, E); mask: eq. 2 over B * F rows;
         `use_temporal`: see Denoiser.forward.
         Returns (B, F, C_out, H, W).
@@ -56,5 +57,12 @@ class Sigma(nn.Module):
         )  # fmt: skip
 
     def reference_time(self, t: Tensor) -> Tensor:
-        """Time step of the Reference Transformer: the denoiser's, or zero (ReferenceConfig.timestep)."""
-        return t if self.config.reference.timestep == "same" else t * 0
+        """Time step (B,) of the Reference Transformer: the denoiser's, or zero (ReferenceConfig.timestep).
+
+        Raises ValueError for the denoiser's where that is another one in every frame.
+        """
+        if self.config.reference.timestep == "zero":
+            return t.new_zeros(len(t))
+        if t.ndim != 1:
+            raise ValueError("a reference at the denoiser's time step needs one for all frames of a clip")
+        return t

@@ -173,6 +173,7 @@ def _draws(draw: DataConfig, shares: Shares) -> DataConfig:
         "face_dropout": FaceDropoutConfig(nothing=0, eyes=0, mouth=0, both=1),
         "null_rate": 0.0,
         "clip_frames": CLIP_FRAMES,
+        "frames_per_reference": 1,
         "stride_min": 1,
         "stride_max": 1,
         "latents": False,

@@ -49,7 +49,7 @@ class TrainedNetwork(nn.Module):
         speaks: Tensor,
         mask: RegionMask | None,
     ) -> Tensor:
-        """Prediction (B, F, C_out, H, W) for noisy latents (B, F, C, H, W) at t (B,).
+        """Prediction (B, F, C_out, H, W) for noisy latents (B, F, C, H, W) at t (B,) or (B, F).
 
         reference_latent (B, C, H, W), driving (B, F, 3, 8 H, 8 W); audio: log-mel windows (B, F, 80, J), or
         Whisper's tokens (B, F, S, E); speaks (B,) bool: False replaces the audio tokens by zeros, as

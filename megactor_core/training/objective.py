@@ -49,13 +49,15 @@ class Objective:
         t, eps = draw_noise(
             batch.index.tolist(),
             tuple(target.shape[1:]),
+            times=self._config.draw.frames_per_reference,
             seed=self._config.seed,
             time_steps=self._schedule.steps,
         )
         t, eps = t.to(self._device), eps.to(self._device)
+        noisy = add_noise(self._schedule, _rows(target, t), _rows(eps, t), t.flatten())
         mask = attention_mask(batch, self._config, self._model)
         output = network(
-            add_noise(self._schedule, target, eps, t),
+            noisy.view_as(target),
             t,
             reference_latent=reference,
             driving=batch.driving.to(self._device),
@@ -63,16 +65,18 @@ class Objective:
             speaks=(batch.has_audio & ~batch.null).to(self._device),
             mask=None if mask is None else mask.to(self._device),
         )
+        weight = loss_weight(batch, self._config.loss).to(self._device)
         losses = training_losses(
-            output.float(),
-            x0=target,
-            eps=eps,
-            t=t,
+            _rows(output.float(), t),
+            x0=_rows(target, t),
+            eps=_rows(eps, t),
+            t=t.flatten(),
             schedule=self._schedule,
             config=self._model.diffusion,
-            weight=loss_weight(batch, self._config.loss).to(self._device),
+            weight=_rows(weight, t),
         )
-        return _weighted_by_snr(losses, t, self._schedule, self._model, self._config.loss)
+        losses = _weighted_by_snr(losses, t.flatten(), self._schedule, self._model, self._config.loss)
+        return _mean_over_frames(losses, t)
 
     def _latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Scaled latents of reference (B, C, H, W) and target (B, F, C, H, W)."""
@@ -96,16 +100,31 @@ class Objective:
 
 
 def draw_noise(
-    numbers: Sequence[int], shape: tuple[int, ...], *, seed: int, time_steps: int
+    numbers: Sequence[int], shape: tuple[int, ...], *, seed: int, time_steps: int, times: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Time steps t (B,) int64, uniform [S PixArt-alpha], and noise (B, *shape) float32 of numbered samples.
+    """Time steps t int64, uniform [S PixArt-alpha], and noise (B, *shape) float32 of numbered samples.
 
-    They depend on (seed, number) only: not on the batch, the process or the device.
+    t is (B,), or (B, F) where the F frames of a sample are apart: `times` = F. They depend on (seed, number)
+    only: not on the batch, the process or the device.
     """
     generators = [np.random.default_rng([seed, number, _NOISE]) for number in numbers]
-    t = [int(generator.integers(time_steps)) for generator in generators]
+    t = torch.from_numpy(np.stack([generator.integers(time_steps, size=times) for generator in generators]))
     eps = [generator.standard_normal(shape, dtype=np.float32) for generator in generators]
-    return torch.tensor(t), torch.from_numpy(np.stack(eps))
+    return t if times > 1 else t[:, 0], torch.from_numpy(np.stack(eps))
+
+
+def _rows(value: Tensor, t: Tensor) -> Tensor:
+    """What has one time step as one row: clips (B, F, ...) as they are, frames apart as (B F, 1, ...)."""
+    return value if t.ndim == 1 else rearrange(value, "b f ... -> (b f) 1 ...")
+
+
+def _mean_over_frames(losses: Losses, t: Tensor) -> Losses:
+    """(B,) from a loss a row of `_rows`."""
+
+    def mean(value: Tensor) -> Tensor:
+        return value if t.ndim == 1 else value.view_as(t).mean(1)
+
+    return Losses(loss=mean(losses.loss), mse=mean(losses.mse), vb=mean(losses.vb))
 
 
 def attention_mask(batch: Batch, config: TrainConfig, model: ModelConfig) -> RegionMask | None:

@@ -85,6 +85,7 @@ def find_start(config: TrainConfig, listener: Listener) -> Model:
     another stage or size than asked for.
     """
     model = _first_model(config, listener) if config.stage == 1 else _model_of_stage_before(config)
+    _require_shareable_reference(config, model.config)
     listener.note(f"Stage {config.stage} starts from {model.info.name}.")
     return model
 
@@ -135,6 +136,16 @@ def _require_wanted(config: TrainConfig, found: ModelConfig, folder: Path) -> No
                 f"model.{key} is {value}, but the checkpoint '{folder}' has {other}.",
                 fix="Leave the model's settings out, or start from a checkpoint of that model.",
             )
+
+
+def _require_shareable_reference(config: TrainConfig, model: ModelConfig) -> None:
+    """One reference serves several time steps only if it does not know them."""
+    if config.draw.frames_per_reference > 1 and model.reference.timestep != "zero":
+        raise ConfigError(
+            f"draw.frames_per_reference = {config.draw.frames_per_reference}, but the model's reference runs "
+            "at each frame's own time step (reference.timestep = same).",
+            fix="Set draw.frames_per_reference to 1, or train a model with model.reference.timestep=zero.",
+        )
 
 
 def with_scaling(model: ModelConfig, factor: float) -> ModelConfig:

@@ -43,5 +43,11 @@ def stage_task(
         for block in model.sigma.denoiser.blocks:
             block.compile()
     objective = Objective(config, model.config, autoencoder=model.autoencoder, device=device)
-    work = count_sample(model.config, stage, frames=config.draw.clip_frames, holds_latents=holds_latents)
+    work = count_sample(
+        model.config,
+        stage,
+        frames=config.draw.target_frames,
+        times=config.draw.frames_per_reference,
+        holds_latents=holds_latents,
+    )
     return Task(network, parameters, objective, finish=lambda: model, sample_flops=work.total)

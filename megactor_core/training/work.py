@@ -39,10 +39,15 @@ class SampleWork:
         return self.forward + self.backward + self.encode
 
 
-def count_sample(config: ModelConfig, stage: Stage, *, frames: int, holds_latents: bool) -> SampleWork:
-    """One sample of a stage: a reference, and a target of `frames` frames at the model's native size."""
+def count_sample(
+    config: ModelConfig, stage: Stage, *, frames: int, holds_latents: bool, times: int = 1
+) -> SampleWork:
+    """One sample of a stage: a reference, and a target of `frames` frames at the model's native size.
+
+    `times`: time steps that the denoiser is told, one for a clip or one a frame.
+    """
     tally = _Tally()
-    _Sigma(config, stage, frames, tally).count()
+    _Sigma(config, stage, frames, tally).count(times)
     pictures = 0 if holds_latents else 1 + frames
     encode = count_encode(config.autoencoder, pictures=pictures, size_px=config.native_px)
     return SampleWork(tally.forward, tally.backward, encode)
@@ -88,9 +93,9 @@ class _Sigma:
         self._first = 0 if self._spatial else min(temporal, default=config.depth)
         """The first block in which anything learns."""
 
-    def count(self) -> None:
+    def count(self, times: int) -> None:
         config = self._config
-        self._ends(self._tokens, channels=config.latent_channels, passes=False)
+        self._ends(self._tokens, times=1, channels=config.latent_channels, passes=False)
         for _ in range(config.depth - 1):  # the last block stops at the attention's input
             self._self_attention(1, keys=self._tokens, passes=self._spatial)
             self._mlp(1, passes=self._spatial)
@@ -100,18 +105,18 @@ class _Sigma:
         self._driven_encoder()
         self._audio_encoder()
         channels = config.latent_channels + config.driven.out_channels
-        self._ends(self._frames * self._tokens, channels=channels, passes=self._spatial)
+        self._ends(self._frames * self._tokens, times=times, channels=channels, passes=self._spatial)
         for index in range(config.depth):
             self._block(index)
         head = linear_flops(self._frames * self._tokens, self._width, PATCH**2 * config.out_channels)
         self._tally.layer(head, passes=True, learns=self._spatial)
 
-    def _ends(self, tokens: int, *, channels: int, passes: bool) -> None:
+    def _ends(self, tokens: int, *, times: int, channels: int, passes: bool) -> None:
         """Patches, and the time step's three layers."""
         learns, width = self._spatial, self._width
         self._tally.layer(conv_flops(tokens, PATCH, channels, width), passes=passes, learns=learns)
-        self._tally.layer(linear_flops(1, TIMESTEP_WAVES, width), passes=False, learns=learns)
-        self._tally.layer(7 * linear_flops(1, width, width), passes=learns, learns=learns)
+        self._tally.layer(linear_flops(times, TIMESTEP_WAVES, width), passes=False, learns=learns)
+        self._tally.layer(7 * linear_flops(times, width, width), passes=learns, learns=learns)
 
     def _block(self, index: int) -> None:
         config = self._config

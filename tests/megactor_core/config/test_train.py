@@ -63,6 +63,14 @@ def test_cadence_names_real_settings() -> None:
             r"draw\.clip_frames = 4, but only stage 3 trains on clips",
         ),
         (
+            {"stage": 3, "draw": {"clip_frames": 1, "frames_per_reference": 4}},
+            r"draw\.frames_per_reference = 4, but stage 3 trains on clips",
+        ),
+        (
+            {"stage": 2, "draw": {"clip_frames": 4, "frames_per_reference": 4}},
+            "a sample is a clip or frames apart, not both",
+        ),
+        (
             {"stage": 1, "steps": 5, "optimiser": {"warmup_steps": 5}},
             "warmup_steps = 5 is not below steps = 5",
         ),

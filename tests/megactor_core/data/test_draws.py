@@ -161,6 +161,26 @@ def test_pairs_keep_their_distance_or_the_largest_there_is(
     assert abs(target - drawn.reference) >= min(distance, possible)
 
 
+@few
+@given(seed=seeds, index=indices, frames=st.integers(2, 40), distance=st.integers(1, 50))
+def test_frames_that_share_a_reference_are_apart_from_it(
+    seed: int, index: int, frames: int, distance: int
+) -> None:
+    config = DataConfig(min_distance_frames=distance, frames_per_reference=6)
+    found = np.ones(frames, bool)
+    drawn = draw_frames(config, found=found, seed=seed, index=index)
+    pair = draw_frames(config.updated(frames_per_reference=1), found=found, seed=seed, index=index)
+    assert drawn.reference == pair.reference
+    assert len(drawn.target) == 6
+    assert drawn.target.tolist() == sorted(drawn.target)
+    assert pair.target[0] in drawn.target
+    possible = max(drawn.reference, frames - 1 - drawn.reference)
+    others = drawn.target[drawn.target != pair.target[0]]
+    assert (np.abs(others - drawn.reference) >= min(distance, possible)).all()
+    if frames > 2 * distance + 6:
+        assert len(set(drawn.target.tolist())) == 6
+
+
 def test_divisors_are_the_whole_numbers_from_8_to_16() -> None:
     config = DataConfig().patch
     drawn = Counter(draw_divisor(config, seed=0, index=index) for index in range(2000))

@@ -1,5 +1,7 @@
 """The loss of a batch: what it depends on, and what it must not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from megactor_core.training.stages import STAGES
 
 NANO = ModelConfig.preset("nano")
 CPU = torch.device("cpu")
+OF_A_FRAME = ("target_latent", "driving", "eyes", "mouth", "loss_weight", "audio")
 
 
 def config_of(stage: int, **changes) -> TrainConfig:
@@ -43,6 +46,37 @@ def test_noise_belongs_to_a_sample_and_not_to_its_batch() -> None:
     other_t, other_eps = draw_noise([5, 9, 2], (1, 4, 8, 8), seed=4, time_steps=1000)
     assert not t.equal(other_t)
     assert not eps.equal(other_eps)
+
+
+def test_frames_apart_are_samples_that_share_a_reference(fake_source, monkeypatch) -> None:
+    """Their loss is the mean of what each frame alone would have, with its own noise and time step."""
+    model = NANO.updated(reference={"timestep": "zero"})
+    parts = draw_parts(model, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in parts.sigma.parameters():
+        parameter.data.normal_(std=0.1, generator=generator)
+    network = TrainedNetwork(parts.sigma, parts.audio_encoder, stage=STAGES[2])
+    config = config_of(2, draw={"frames_per_reference": 3})
+    batch = fake_source(stage=2, frames=3).batch(range(4))
+    batch = replace(batch, target_latent=batch.target_latent + torch.arange(3.0).view(1, 3, 1, 1, 1))
+    together = Objective(config, model, autoencoder=None, device=CPU)(network, batch).loss
+    times, eps = draw_noise(range(4), (3, 4, 8, 8), seed=0, time_steps=1000, times=3)
+    assert times.unique().numel() > 9
+    alone = []
+    for place in range(3):
+        one = replace(batch, **{name: getattr(batch, name)[:, place : place + 1] for name in OF_A_FRAME})
+        one_draw = times[:, place], eps[:, place : place + 1]
+        monkeypatch.setattr("megactor_core.training.objective.draw_noise", lambda *_, it=one_draw, **__: it)
+        alone.append(Objective(config_of(2), model, autoencoder=None, device=CPU)(network, one).loss)
+    assert together.shape == (4,)
+    assert torch.allclose(together, torch.stack(alone).mean(0), rtol=1e-5)
+
+
+def test_a_reference_that_knows_the_time_cannot_be_shared() -> None:
+    sigma = draw_parts(NANO, seed=0).sigma
+    assert sigma.reference_time(torch.tensor([3, 4])).tolist() == [3, 4]
+    with pytest.raises(ValueError, match="one for all frames"):
+        sigma.reference_time(torch.tensor([[3, 4]]))
 
 
 def test_time_steps_are_uniform_and_noise_is_normal() -> None:

@@ -61,6 +61,15 @@ def test_a_step_of_a_stage(stage: int, changes: dict, fake_source) -> None:
     assert work.encode == 0
 
 
+def test_a_step_on_frames_that_share_a_reference(fake_source) -> None:
+    settings = {"stage": 1, "preset": "nano", "model": {"reference": {"timestep": "zero"}}}
+    train_config = TrainConfig.build({**settings, "draw": {"frames_per_reference": 3}}, source="test")
+    task = stage_task(train_config, model_of(train_config.model), device=torch.device("cpu"))
+    batch = fake_source(frames=3).batch(range(SAMPLES))
+    forward, backward = counted(lambda: task.objective(task.network, batch).loss.mean())
+    assert SAMPLES * task.sample_flops == forward + backward
+
+
 def test_frozen_layers_cost_no_gradient() -> None:
     """Of the paper's model; the plain rule of thumb would be twice the forward pass for every stage."""
     config = ModelConfig.preset("paper")
