@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -57,6 +57,14 @@ class AnimatedClip:
     animated: Mapping[str, np.ndarray]
     psnr_db: Mapping[str, float]
     """Mean over the frames, against the target."""
+
+
+class HeldOut(Protocol):
+    """What a stage shows of itself on people whom it has not seen."""
+
+    def animate(self, device: torch.device, listener: Listener) -> list[AnimatedClip]:
+        """All of its clips, with the weights as they are."""
+        ...
 
 
 class HeldOutClips:

@@ -6,7 +6,7 @@ from typing import Any
 
 from megactor_core.data.loader import BatchSource
 from megactor_core.listener import Listener
-from megactor_core.training.held_out import AnimatedClip, HeldOutClips
+from megactor_core.training.held_out import AnimatedClip, HeldOut
 from megactor_core.training.held_out_grid import FOLDER, mean_psnr_db, write_grid
 from megactor_core.training.loop import Loop
 from megactor_core.training.run import Run, replace_final
@@ -31,7 +31,7 @@ class Validation:
     """What a run is measured on; None where there is nothing, or nothing is asked for."""
 
     batches: BatchSource[Any] | None = None
-    clips: HeldOutClips | None = None
+    clips: HeldOut | None = None
 
 
 class Keeper:

@@ -15,7 +15,7 @@ from megactor_core.config.train import TrainConfig
 from megactor_core.diffusion.loss import Losses
 from megactor_core.errors import MegActorError, WeightsError
 from megactor_core.listener import Listener
-from megactor_core.training.held_out import AnimatedClip, HeldOutClips
+from megactor_core.training.held_out import AnimatedClip, HeldOut
 from megactor_core.training.optimiser import MovingAverage, learning_rate_at, make_optimiser
 from megactor_core.training.run_checkpoint import Progress, RunState
 from megactor_core.training.sharding import copy_into, shard, shared_like, shares_out_weights, whole
@@ -135,7 +135,7 @@ class Loop:
         loss, mse, vb = (float(torch.cat(part).mean()) for part in zip(*map(_parts, found), strict=True))
         return ValidationMetrics(self.progress.step, loss=loss, mse=mse, vb=vb)
 
-    def animate(self, clips: HeldOutClips, listener: Listener) -> list[AnimatedClip]:
+    def animate(self, clips: HeldOut, listener: Listener) -> list[AnimatedClip]:
         """Held-out clips animated with the weights that the loop holds, of whose model they are."""
         with self._accelerator.autocast():
             return clips.animate(self._accelerator.device, listener)

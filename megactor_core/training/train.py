@@ -18,7 +18,8 @@ from megactor_core.errors import ConfigError, MegActorError, UsageError
 from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.training.autoencoder import FrameBatches, autoencoder_task, fit_linear_path
 from megactor_core.training.devices import make_accelerator
-from megactor_core.training.held_out import HeldOutClips
+from megactor_core.training.held_out import HeldOut, HeldOutClips
+from megactor_core.training.held_out_pictures import HeldOutPictures
 from megactor_core.training.keeper import Keeper, Validation
 from megactor_core.training.loop import Loop
 from megactor_core.training.run import CONFIG, Run, open_run, sole_run
@@ -180,12 +181,14 @@ def _open_validation(run: Run, listener: Listener) -> Validation:
     return Validation(batches, _open_clips(run, listener))
 
 
-def _open_clips(run: Run, listener: Listener) -> HeldOutClips | None:
+def _open_clips(run: Run, listener: Listener) -> HeldOut | None:
     """Clips to animate; None, with a note, where none is long enough or nothing can decode them."""
     config = run.config
-    if config.stage == "autoencoder" or config.validation_clips == 0:
+    if config.validation_clips == 0:
         return None
     try:
+        if config.stage == "autoencoder":
+            return HeldOutPictures.open(config, run.model)
         return HeldOutClips.open(config, run.model)
     except UsageError as error:
         listener.note(f"No held-out clips are animated: {error.message}")
