@@ -101,14 +101,14 @@ def load_checkpoint(
 
 
 def load_sigma(folder: Path | str) -> tuple[CheckpointInfo, Sigma]:
-    """The model alone, verified, in float32 on the CPU: needs none of the public weights.
+    """The model alone, verified, in float32 on the CPU whatever it is stored in: needs no public weights.
 
     Raises WeightsError as `load_checkpoint` does.
     """
     folder = Path(folder)
     info = _read_info(folder)
     _verify(folder)
-    return info, _fill(Sigma, info.model, folder / SIGMA).eval()
+    return info, _fill(Sigma, info.model, folder / SIGMA).eval().float()
 
 
 def save_checkpoint(
@@ -260,7 +260,8 @@ def _verify(folder: Path) -> str:
 
 
 def _fill(make: Callable[[Any], M], config: Any, path: Path) -> M:
-    """Build a module without drawing weights and give it the tensors of `path`; raises WeightsError."""
+    """Build a module without drawing weights and give it the tensors of `path`, in the type that they are
+    stored in; raises WeightsError."""
     with torch.device("meta"):
         module = make(config)
     tensors = _read_tensors(path)
@@ -297,7 +298,7 @@ def load_autoencoder(config: ModelConfig, folder: Path) -> Autoencoder:
     """
     settings = config.autoencoder
     if settings.kind == "patch":
-        network: nn.Module = _fill(PatchAutoencoder, settings, folder / AUTOENCODER)
+        network: nn.Module = _fill(PatchAutoencoder, settings, folder / AUTOENCODER).float()
     else:
         source = _public_folder(settings.name, folder)
         network = load_kl(source)
@@ -315,7 +316,7 @@ def load_checkpoint_autoencoder(folder: Path) -> Autoencoder:
 def load_audio_encoder(config: ModelConfig, folder: Path) -> AudioEncoder:
     """The audio encoder that goes with a configuration, as `load_autoencoder`."""
     if config.audio.encoder == "log-mel":
-        return _fill(LogMelEncoder, config, folder / AUDIO_ENCODER).eval()
+        return _fill(LogMelEncoder, config, folder / AUDIO_ENCODER).eval().float()
     source = _public_folder(config.audio.whisper, folder)
     encoder = WhisperEncoder.load(source, edges=config.audio.edges)
     shape: Any = encoder.encoder.config

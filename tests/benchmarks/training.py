@@ -6,9 +6,11 @@ FOLDER is what these two commands leave, or any other preprocessed at 128 px; FO
     megactor synth --clips 16 --seconds 3 --twins --output /tmp/corpus
     megactor preprocess /tmp/corpus --size 128 --output FOLDER
 
-A step is a real one: pictures encoded by the autoencoder, forward, backward, clipping, AdamW, moving average.
-Printed are samples a CPU second, the counted work behind them as a share of what large matrix products reach
-on the same thread, and the CPU time of reading the same number of samples, with all augmentation, beside it.
+The settings are the recipes' of the tiny model; `small` takes the stage's own, and clips of 8 frames. A step
+is a real one: pictures encoded by the autoencoder, unless FOLDER holds latents, forward, backward, clipping,
+AdamW, moving average. Printed are samples a CPU second, the counted work behind them as a share of what large
+matrix products reach on the same thread, and the CPU time of reading the same number of samples, with all
+augmentation, beside it.
 Exit code 1 where the control pair says that the machine was too noisy.
 """
 
@@ -23,6 +25,7 @@ import torch
 from measure import CONTROL_TOLERANCE, Seconds, interleaved, ratio, spread
 
 from megactor_core.config.model import ModelConfig, PresetName
+from megactor_core.config.recipes import find_recipe, read_recipe
 from megactor_core.config.train import TrainConfig
 from megactor_core.data.loader import DataBatches
 from megactor_core.models.autoencoder import Autoencoder
@@ -33,14 +36,24 @@ from megactor_core.training.start import Model
 from megactor_core.training.task import stage_task
 
 PEAK_SIDE = 1024
-SAMPLES = {("tiny", 1): 16, ("tiny", 2): 16, ("tiny", 3): 2, ("small", 1): 2, ("small", 2): 2}
+SAMPLES: dict[tuple[PresetName, int], int] = {
+    ("tiny", 1): 3,
+    ("tiny", 2): 3,
+    ("tiny", 3): 2,
+    ("small", 1): 2,
+    ("small", 2): 2,
+    ("small", 3): 1,
+}
 """Samples a step, by preset and stage."""
 
 
 def config_of(preset: PresetName, stage: int, folder: Path) -> TrainConfig:
-    settings = {"stage": stage, "preset": preset, "data": folder, "device": "cpu", "steps": 10_000}
-    draw = {"clip_frames": 8} if stage == 3 else {}
-    return TrainConfig.build({**settings, "draw": draw, "output": Path(tempfile.gettempdir())}, source="here")
+    settings = {"stage": stage, "data": folder, "device": "cpu", "output": Path(tempfile.gettempdir())}
+    if preset == "tiny":
+        recipe = read_recipe(find_recipe("train", f"tiny-stage{stage}"))
+    else:
+        recipe = {"draw": {"clip_frames": 8}} if stage == 3 else {}
+    return TrainConfig.build({**recipe, **settings, "preset": preset}, source="here")
 
 
 def new_model(config: ModelConfig) -> Model:
@@ -54,11 +67,11 @@ def new_model(config: ModelConfig) -> Model:
     )
 
 
-def make_works(preset: PresetName, stage: int, folder: Path) -> tuple[dict[str, Callable[[], object]], int]:
+def make_works(config: TrainConfig, samples: int) -> tuple[dict[str, Callable[[], object]], int]:
     """A step, the same again, reading for it, and a matrix product; and the FLOPs of a sample."""
-    config, samples = config_of(preset, stage, folder), SAMPLES[preset, stage]
-    source = DataBatches.open(folder, config=config.draw, model=config.model, seed=0)
-    task = stage_task(config, new_model(config.model), device=torch.device("cpu"), holds_latents=False)
+    source = DataBatches.open(config.data, config=config.draw, model=config.model, seed=0)
+    model, device = new_model(config.model), torch.device("cpu")
+    task = stage_task(config, model, device=device, holds_latents=source.holds_latents)
     loop = Loop(config, task, make_accelerator(config))
     batch, numbers = source.batch(range(samples)), count()
     square = torch.ones(PEAK_SIDE, PEAK_SIDE)
@@ -76,11 +89,11 @@ def make_works(preset: PresetName, stage: int, folder: Path) -> tuple[dict[str, 
     return works, task.sample_flops
 
 
-def report(seconds: Seconds, *, samples: int, sample_flops: int) -> Iterator[str]:
+def report(seconds: Seconds, *, samples: int, frames: int, sample_flops: int) -> Iterator[str]:
     step = statistics.median(seconds["step"])
     rate = samples * sample_flops / step
     peak = 4 * 2 * PEAK_SIDE**3 / min(seconds["product"])
-    yield f"{samples / step:.2f} samples a CPU second, {sample_flops / 1e9:.2f} GFLOP each"
+    yield f"{samples / step:.2f} samples of {frames} frames a CPU second, {sample_flops / 1e9:.2f} GFLOP each"
     yield f"{rate / 1e9:.1f} of {peak / 1e9:.1f} GFLOP/s: {rate / peak:.0%} of the peak"
     share = ratio(seconds["read"], seconds["step"])
     yield f"read / step: {share:.3f} ({spread(seconds['read'], seconds['step'])})"
@@ -94,12 +107,14 @@ def main(folder: Path, folder_256: Path | None = None) -> int:
         place = folder if preset == "tiny" else folder_256
         if place is None:
             continue
-        works, sample_flops = make_works(preset, stage, place)
+        config = config_of(preset, stage, place)
+        works, sample_flops = make_works(config, samples)
         seconds = interleaved(works)
         control = ratio(seconds["step again"], seconds["step"])
         failed |= abs(control - 1) > CONTROL_TOLERANCE
         sys.stdout.write(f"{preset}, stage {stage}, {samples} samples a step (control {control:.3f})\n")
-        lines = report(seconds, samples=samples, sample_flops=sample_flops)
+        frames = config.draw.target_frames
+        lines = report(seconds, samples=samples, frames=frames, sample_flops=sample_flops)
         sys.stdout.writelines(f"    {line}\n" for line in lines)
         sys.stdout.flush()
     return int(failed)

@@ -27,6 +27,7 @@ from megactor_core.models.checkpoint import (
     default_checkpoint,
     init_checkpoint,
     load_checkpoint,
+    load_sigma,
     save_checkpoint,
 )
 from megactor_core.models.sigma import Sigma
@@ -177,11 +178,13 @@ def test_bfloat16_keeps_the_autoencoder_in_float32(sound_folder: Path) -> None:
     assert {p.dtype for p in loaded.autoencoder.parameters()} == {torch.float32}
 
 
-def test_half_precision_files_load(folder: Path) -> None:
-    tensors = load_file(folder / "sigma.safetensors")
-    save_file({name: value.bfloat16() for name, value in tensors.items()}, folder / "sigma.safetensors")
+@pytest.mark.parametrize("name", ["sigma", "autoencoder", "audio_encoder"])
+def test_half_precision_files_load(name: str, folder: Path) -> None:
+    path = folder / f"{name}.safetensors"
+    save_file({key: value.bfloat16() for key, value in load_file(path).items()}, path)
     seal(folder)
-    assert {p.dtype for p in load_checkpoint(folder).sigma.parameters()} == {torch.float32}
+    assert {p.dtype for p in getattr(load_checkpoint(folder), name).parameters()} == {torch.float32}
+    assert {p.dtype for p in load_sigma(folder)[1].parameters()} == {torch.float32}
 
 
 # Damage

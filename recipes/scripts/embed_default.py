@@ -1,0 +1,34 @@
+"""Put a trained checkpoint into the package: python recipes/scripts/embed_default.py FINAL CARD
+
+FINAL is the checkpoint that recipes/scripts/train-default.sh ends with, CARD the text that goes with it.
+Sigma and the audio encoder are stored in bfloat16, which halves the package; the autoencoder stays float32.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from megactor_core.models.checkpoint import load_checkpoint, save_checkpoint
+
+ASSETS = Path(__file__).parents[2] / "megactor_core" / "assets"
+NAME = "sigma-tiny"
+DOMAIN = "synthetic faces that turn little, before plain backgrounds; no photograph"
+
+
+def main(final: Path, card: Path) -> None:
+    checkpoint = load_checkpoint(final)
+    shutil.rmtree(ASSETS / NAME, ignore_errors=True)
+    save_checkpoint(
+        ASSETS / NAME,
+        info=checkpoint.info.updated(name=NAME, domain=DOMAIN),
+        sigma=checkpoint.sigma.to(torch.bfloat16),
+        autoencoder=checkpoint.autoencoder.network,
+        audio_encoder=checkpoint.audio_encoder.to(torch.bfloat16),
+        card=card.read_text(encoding="utf-8"),
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
