@@ -12,14 +12,15 @@ import tempfile
 RUN = """
 import json, resource, sys
 from pathlib import Path
-import soundfile, torch
+import numpy as np, soundfile, torch
 from megactor_core.animation.animate import animate
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.demo import EXAMPLE_HZ, example, vowels
+from megactor_core.demo import example
 torch.set_num_threads(1)
 seconds, folder = float(sys.argv[1]), Path(sys.argv[2])
-soundfile.write(folder / "speech.wav", vowels(seconds=seconds), EXAMPLE_HZ)
 given = example()
+speech, audio_hz = soundfile.read(given.audio)
+soundfile.write(folder / "speech.wav", np.resize(speech, round(seconds * audio_hz)), audio_hz)
 animate(AnimateConfig(reference=given.reference, driving=given.driving, audio=folder / "speech.wav",
                       output=folder / "out.mp4", steps=4))
 used = resource.getrusage(resource.RUSAGE_SELF)

