@@ -18,7 +18,7 @@ from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.animation.windows import Span, batches, blend_weights, noise_numbers, step_windows
 from megactor_core.config.animate import AnimateConfig, WindowConfig
-from megactor_core.config.model import ModelConfig
+from megactor_core.config.model import ModelConfig, NoiseKind
 from megactor_core.diffusion.sampler import frame_noise, guide, split_prediction
 from megactor_core.diffusion.schedule import add_noise, make_schedule
 from megactor_core.diffusion.solver import Solver
@@ -37,7 +37,7 @@ class Sampling:
     guidance: float
     audio_scale: float
     seed: int
-    freenoise: bool
+    noise: NoiseKind
     from_reference: bool
     window: WindowConfig
     window_batch: int
@@ -50,7 +50,7 @@ class Sampling:
             guidance=model.sampling.guidance if config.guidance is None else config.guidance,
             audio_scale=config.audio_scale,
             seed=config.seed,
-            freenoise=config.noise == "freenoise",
+            noise=config.noise or model.sampling.noise,
             from_reference=config.initial_latents == "reference",
             window=config.window,
             window_batch=config.window_batch,
@@ -114,10 +114,14 @@ class _Clip:
 
     def _noise_numbers(self) -> list[int]:
         frames, window = self.conditions.frames, self.sampling.window
-        if not self.sampling.freenoise:
-            return list(range(frames))
-        stride = max(1, window.frames // 4)  # FreeNoise shuffles quarters of its 16-frame window
-        return noise_numbers(frames, size=window.frames, stride=stride, seed=self.sampling.seed)
+        match self.sampling.noise:
+            case "independent":
+                return list(range(frames))
+            case "shared":
+                return [0] * frames
+            case "freenoise":
+                stride = max(1, window.frames // 4)  # FreeNoise shuffles quarters of its 16-frame window
+                return noise_numbers(frames, size=window.frames, stride=stride, seed=self.sampling.seed)
 
     def start_step(self, t: Tensor) -> None:
         """Run the Reference Transformer and project its keys and values once for all windows of the step.

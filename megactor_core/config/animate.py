@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from megactor_core.config.base import Config
 from megactor_core.config.media import MediaLimits
-from megactor_core.config.model import SIZE_MULTIPLE_PX
+from megactor_core.config.model import SIZE_MULTIPLE_PX, NoiseKind
 
 Region = Literal["eyes", "mouth"]
 LandmarkBackEnd = Literal["mediapipe", "dwpose"]
@@ -110,8 +110,10 @@ class AnimateConfig(Config):
     """Classifier-free guidance. None: the checkpoint's; 1 computes no unconditional rows."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the noise."""
-    noise: Literal["independent", "freenoise"] = "independent"
-    """Noise of every frame on its own, or that of the first window shuffled over the clip [FreeNoise]."""
+    noise: NoiseKind | None = None
+    """Noise that the frames start from: `independent` of each other, the first window's shuffled over the
+    clip (`freenoise` [FreeNoise]), or the same for all (`shared`: what nothing drives stays still).
+    None: the checkpoint's."""
     initial_latents: Literal["reference", "noise"] = "reference"
     """Start from the fully noised reference latent [R] or from pure noise."""
 

@@ -24,6 +24,7 @@ SIZE_MULTIPLE_PX = 2 * TOKEN_STRIDE_PX
 BLOCK_WAVES = 16
 """Waves in the basis of the `patch` autoencoder, so its most latent channels."""
 
+NoiseKind = Literal["independent", "freenoise", "shared"]
 PresetName = Literal["nano", "tiny", "small", "paper"]
 
 
@@ -135,6 +136,8 @@ class SamplingConfig(Config):
     """Solver steps [S PixArt-alpha]."""
     guidance: float = Field(4.5, ge=0)
     """Classifier-free guidance scale [S PixArt-alpha, R]; 1 computes no unconditional rows."""
+    noise: NoiseKind = "independent"
+    """See AnimateConfig.noise."""
 
 
 class ModelConfig(Config):
@@ -216,9 +219,9 @@ class ModelConfig(Config):
 # Small sizes train from scratch, so they take what trains best from scratch, not what PixArt weights need:
 # v-prediction without learned variance, eight latent channels, a narrow driven encoder, LayerNorm and one
 # attention in the temporal module, audio tokens from convolutions that train with the model, few solver
-# steps and no guidance.
+# steps from one noise for all frames, and no guidance.
 _FROM_SCRATCH = DiffusionConfig(prediction="v", learned_variance=False)
-_FEW_STEPS = SamplingConfig(steps=4, guidance=1.0)
+_FEW_STEPS = SamplingConfig(steps=4, guidance=1.0, noise="shared")
 _LIGHT_TEMPORAL = TemporalConfig(norm="layer", attentions=1)
 
 _PRESETS: dict[str, ModelConfig] = {

@@ -106,6 +106,7 @@ def test_same_seed_same_frames_other_seed_other_frames(run: Any) -> None:
         {"window": {"frames": 8}},
         {"window": {"scheme": "overlap"}},
         {"noise": "freenoise"},
+        {"noise": "shared"},
         {"driving_end": "stop"},
         {"box": {"divisor": 8}},
         {"crop": {"top": 1.0}},
@@ -118,6 +119,14 @@ def test_every_setting_changes_the_picture(run: Any, settings: dict[str, Any]) -
     a, b = frames_of(plain).astype(int), frames_of(changed).astype(int)
     assert a.shape == b.shape
     assert np.abs(a - b).max() > 2
+
+
+def test_shared_noise_keeps_still_what_nothing_drives(run: Any) -> None:
+    """A held driver frame, no sound and no temporal module that tells frames apart: one picture."""
+    settings = {"visual": True, "alpha": 0.0, "regions": ("eyes",), "window": {"frames": 1}}
+    shared = frames_of(run(name="a.mp4", noise="shared", **settings)).astype(int)
+    apart = frames_of(run(name="b.mp4", noise="independent", **settings)).astype(int)
+    assert np.abs(np.diff(shared, axis=0)).mean() < 0.5 * np.abs(np.diff(apart, axis=0)).mean()
 
 
 def test_alpha_one_and_zero_audio_scale_are_exact(run: Any, media: Path, tmp_path: Path) -> None:
