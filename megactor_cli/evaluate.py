@@ -146,10 +146,17 @@ def _show(result: "EvaluateResult", console: Console) -> None:
     _show_control(result, console)
     protocol = result.protocol
     changed = f", changed: {', '.join(protocol['changed'])}" if protocol["changed"] else ""
-    console.facts({"protocol": f"{protocol['name']}{changed}", "result": result.output / "metrics.json"})
     if protocol["left_open"]:
-        console.text("\nNot stated by the paper, and done here so:\n")
+        console.text("Not stated by the paper, and done here so:\n")
         console.text("".join(f"  {line}\n" for line in protocol["left_open"]))
+        console.text("\n")
+    console.facts(
+        {
+            "protocol": f"{protocol['name']}{changed}",
+            "result": result.output / "metrics.json",
+            "report": result.output / "report.html",
+        }
+    )
 
 
 def _show_metrics(one: "SetResult", console: Console) -> None:
@@ -223,13 +230,17 @@ def _number(value: float) -> str:
 
 def _compare(config: EvaluateConfig, console: Console) -> None:
     from megactor_core.evaluation.compare import compare
+    from megactor_core.evaluation.comparison_report import write_comparison
 
     assert config.compare is not None
     comparison = compare(*config.compare, seed=config.bootstrap_seed)
+    report = write_comparison(comparison, output=config.output)
     if console.json:
-        console.print_json(comparison.to_json())
+        console.print_json({**comparison.to_json(), "report": str(report)})
     else:
         _show_comparison(comparison, console)
+        console.text("\n")
+        console.facts({"report": report})
     for warning in comparison.warnings:
         console.warn(warning)
 

@@ -179,4 +179,6 @@ class EvaluateConfig(EngineConfig):
             raise ValueError(f"metrics is empty; choose among {', '.join(METRIC_NAMES)}")
         if not self.modes:
             raise ValueError("modes is empty; choose among A, V, A+V")
+        if self.compare is not None and (self.generated or self.real or self.checkpoint):
+            raise ValueError("compare takes two results by itself; leave generated, real and checkpoint out")
         return self

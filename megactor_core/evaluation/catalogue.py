@@ -59,7 +59,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure("face_share", "frames with a face", "faces", "higher"),
     Measure("face_share_real", "frames with a face, real clips", "faces", None),
     Measure("av_correlation", "audio-visual correlation", "av_sync", "higher"),
-    Measure("av_offset", "audio-visual offset", "av_sync", None, "frames"),
+    Measure("av_offset", "audio-visual offset, where clear", "av_sync", None, "frames"),
     Measure("av_confidence", "audio-visual confidence", "av_sync", "higher"),
     Measure("jitter", "jitter", "motion", None, "eye distances"),
     Measure("jitter_real", "jitter, real clips", "motion", None, "eye distances"),

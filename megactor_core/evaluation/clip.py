@@ -35,6 +35,7 @@ from megactor_core.evaluation.meters import (
 from megactor_core.evaluation.networks import Located, Networks, load_networks
 from megactor_core.evaluation.pairing import Pair, pair_of
 from megactor_core.evaluation.reading import PairReading, PairSound, read_pair_sound
+from megactor_core.evaluation.strips import StripKeeper
 from megactor_core.evaluation.sync_meter import SyncMeter
 from megactor_core.files import atomic_path, sha256_of
 from megactor_core.metrics.picture import ms_ssim, ssim
@@ -86,8 +87,10 @@ class ScoreClips:
         wants_faces = not FACE_METRICS.isdisjoint(self.metrics)
         reading = PairReading(pair, self.config, wants_faces, points_tape=tapes["points"])
         meters = [Guarded(meter) for meter in self._meters(tapes)]
+        strip = StripKeeper()
         for block in reading.blocks():
             _feed(meters, block)
+            strip.add(block)
         sound = self._sound(pair)
         found = [(meter, meter.finish(_whole(reading, sound))) for meter in meters]
         for kind in ("niqe", "fid", "fvd"):
@@ -102,7 +105,7 @@ class ScoreClips:
             "measures": {name: value for _, part in found for name, value in part.values.items()},
             "skipped": {meter.meter.metric: meter.reason for meter in meters if meter.reason is not None},
         }
-        return facts, _arrays(reading, [part for _, part in found])
+        return facts, _arrays(reading, [part for _, part in found]) | strip.arrays()
 
     def _meters(self, tapes: Mapping[str, Tape]) -> Iterator[Meter]:
         for metric in self.metrics:
@@ -206,7 +209,7 @@ def arrays_path(folder: Path, name: str) -> Path:
 
 
 def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep a pair's arrays: a value a frame of each metric, landmarks, and features for the set."""
+    """Keep a pair's arrays: a value a frame of each metric, landmarks, features for the set, and a strip."""
     with atomic_path(arrays_path(folder, name)) as temporary:
         save_file({key: np.ascontiguousarray(values) for key, values in arrays.items()}, temporary)
 

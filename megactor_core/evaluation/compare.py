@@ -60,7 +60,7 @@ def compare(a: Path, b: Path, *, seed: int) -> Comparison:
 
     Raises UsageError where one holds no result, and where they have no number in common.
     """
-    results, clips = (read_result(a), read_result(b)), (_by_clip(a), _by_clip(b))
+    results, clips = (read_result(a), read_result(b)), (clips_by_key(a), clips_by_key(b))
     warnings: list[str] = []
     rows = [row for mode in _modes(*results) for row in _of_mode(mode, results, clips, seed, warnings)]
     if not rows:
@@ -69,6 +69,11 @@ def compare(a: Path, b: Path, *, seed: int) -> Comparison:
             fix="Evaluate both by the same protocol." + (f" {warnings[0]}" if warnings else ""),
         )
     return Comparison(str(a), str(b), tuple(rows), (*_clips_apart(*clips), *warnings))
+
+
+def clips_by_key(folder: Path) -> Values:
+    """The measured clips of a result, a column a measure; raises UsageError where they cannot be read."""
+    return {(row["mode"] or "", row["name"]): row for row in read_clips(folder) if row["status"] == "ok"}
 
 
 def _modes(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
@@ -172,10 +177,6 @@ def _verdict(measure: Measure, interval: tuple[float, float] | None) -> Verdict:
 
 def _title(mode: str, measure: Measure) -> str:
     return f"{mode}: {measure.title}{measure.arrow}" if mode else f"{measure.title}{measure.arrow}"
-
-
-def _by_clip(folder: Path) -> Values:
-    return {(row["mode"] or "", row["name"]): row for row in read_clips(folder) if row["status"] == "ok"}
 
 
 def _number(value: float | None) -> float:

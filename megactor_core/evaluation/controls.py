@@ -43,7 +43,8 @@ class ControlValue:
 
 @dataclass(frozen=True, slots=True)
 class ControlResult:
-    """`clips` holds each clip's numbers, and reasons for those that could not be taken."""
+    """`clips` holds each clip's numbers, its responses strength by strength under `curves`, and reasons for
+    those that could not be taken."""
 
     audio_scales: tuple[float, ...]
     alphas: tuple[float, ...]
@@ -142,15 +143,18 @@ class _Made:
 def _measure(clip: _Clip, made: _Made) -> dict[str, Any]:
     """One clip's numbers; a control that cannot be measured is a reason."""
     control = made.config.control
+    row: dict[str, Any] = {"name": clip.sample.facts.sample_id, "measures": {}, "skipped": {}, "curves": {}}
 
     def audio_scale() -> dict[str, float]:
         faces = [made.faces(f"audio-scale-{scale:g}", clip) for scale in control.audio_scales]
         found = audio_scale_response(control.audio_scales, faces)
+        row["curves"]["audio_scale"] = _curves(found.scales, mouth_amplitude=found.mouth_amplitudes)
         return {"audio_scale_monotonicity": found.monotonicity, "audio_scale_ratio": found.ratio}
 
     def alpha() -> dict[str, float]:
         faces = [made.faces(f"alpha-{alpha:g}", clip) for alpha in control.alphas]
         found = alpha_response(control.alphas, faces)
+        row["curves"]["alpha"] = _curves(found.alphas, roll=found.roll_gains, shift=found.shift_gains)
         return {
             "alpha_monotonicity": found.monotonicity,
             "alpha_roll_slope": found.roll_slope,
@@ -169,7 +173,6 @@ def _measure(clip: _Clip, made: _Made) -> dict[str, Any]:
             "cross_talk_mouth_open_change": found.mouth_open_change,
         }
 
-    row: dict[str, Any] = {"name": clip.sample.facts.sample_id, "measures": {}, "skipped": {}}
     measures: dict[str, Callable[[], dict[str, float]]] = {
         "audio_scale": audio_scale,
         "alpha": alpha,
@@ -185,6 +188,15 @@ def _measure(clip: _Clip, made: _Made) -> dict[str, Any]:
                 row["skipped"][name] = "No face was found, or nothing moves."
         row["measures"] |= found
     return row
+
+
+def _curves(strengths: np.ndarray, **responses: np.ndarray) -> dict[str, list[float | None]]:
+    """A response's value at each strength; None where there is none."""
+    tracks = {"strengths": strengths, **responses}
+    return {
+        name: [float(value) if np.isfinite(value) else None for value in track]
+        for name, track in tracks.items()
+    }
 
 
 def _summaries(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, ControlValue]:

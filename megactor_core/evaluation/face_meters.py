@@ -41,10 +41,7 @@ class FacesMeter:
         real, generated = faces_of(whole)
         errors = compare_faces(real, generated)
         if not errors.compared_frames:
-            raise MetricError(
-                f"Of {errors.frames} frames none shows a face in both clips "
-                f"(real {errors.real_face_share:.0%}, generated {errors.generated_face_share:.0%}).",
-            )
+            return _no_face_in_both(errors)
         frames = errors.per_frame
         return Found(
             {name: read(errors) for name, read in _FACES.items()},
@@ -62,6 +59,17 @@ class FacesMeter:
         )
 
 
+def _no_face_in_both(errors: FaceErrors) -> Found:
+    """The shares alone: a set whose faces are lost must not pass for one whose faces are all found."""
+    if not errors.real_face_share:
+        raise MetricError(f"None of the {errors.frames} real frames shows a face.")
+    return Found(
+        {"face_share": errors.generated_face_share, "face_share_real": errors.real_face_share},
+        gap=f"Of {errors.frames} frames none shows a face in both clips (real {errors.real_face_share:.0%}, "
+        f"generated {errors.generated_face_share:.0%}).",
+    )
+
+
 class MotionMeter:
     """How either face moves by itself: jitter and amplitudes."""
 
@@ -72,6 +80,11 @@ class MotionMeter:
 
     def finish(self, whole: Whole) -> Found:
         real, generated = faces_of(whole)
+        without = [
+            name for name, faces in (("generated", generated), ("real", real)) if not faces.found.any()
+        ]
+        if len(without) == 2:
+            raise MetricError(f"None of the {whole.frames} frames of either clip shows a face.")
         values: dict[str, float] = {}
         for ending, faces in (("", generated), ("_real", real)):
             motion = measure_motion(faces)
@@ -82,7 +95,8 @@ class MotionMeter:
                 f"head_shift{ending}": motion.head_shift,
             }
         arrays = {f"jitter{end}": landmark_jitter(f.points) for end, f in (("", generated), ("_real", real))}
-        return Found(values, arrays)
+        gap = f"None of the {whole.frames} {without[0]} frames shows a face." if without else None
+        return Found(values, arrays, gap)
 
 
 class FlickersMeter:

@@ -21,7 +21,7 @@ from megactor_core.metrics.inception import InceptionV3, inception_features
 from megactor_core.metrics.lpips import LPIPS, lpips_distances
 from megactor_core.metrics.niqe import niqe
 from megactor_core.metrics.picture import psnr
-from megactor_core.metrics.statistics import mean_decibels, mean_of_known
+from megactor_core.metrics.statistics import mean_decibels
 
 PSNR_MOST_DB: Final = 100.0
 """What a clip that is equal, or as good as, counts: an infinite one would drown all others (ours)."""
@@ -70,6 +70,8 @@ class Found:
 
     values: dict[str, float] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    gap: str | None = None
+    """Why other numbers of the metric are not among them."""
 
 
 class Meter(Protocol):
@@ -100,7 +102,9 @@ class Guarded:
     def finish(self, whole: Whole) -> Found:
         if self.reason is None:
             try:
-                return _known(self.meter.finish(whole))
+                found = _known(self.meter.finish(whole))
+                self.reason = found.gap
+                return found
             except MegActorError as error:
                 self.reason = error.message
         return Found()
@@ -111,19 +115,18 @@ def _known(found: Found) -> Found:
     values = {name: value for name, value in found.values.items() if np.isfinite(value)}
     if found.values and not values:
         raise MetricError("No finite number came out.", fix="Look for damaged frames or weights.")
-    return Found(values, found.arrays)
+    return Found(values, found.arrays, found.gap)
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN where one is: a frame without a number must not make the clip's better."""
+    return float(values.mean())
 
 
 class PictureMeter:
     """A measure of each pair of frames, and its mean over the clip."""
 
-    def __init__(
-        self,
-        metric: MetricName,
-        measure: PictureMetric,
-        *,
-        mean: Mean = mean_of_known,
-    ) -> None:
+    def __init__(self, metric: MetricName, measure: PictureMetric, *, mean: Mean = _mean) -> None:
         self.metric = metric
         self._measure, self._mean = measure, mean
         self._values: list[np.ndarray] = []
@@ -253,7 +256,7 @@ class AvSyncMeter:
         return Found(
             {
                 "av_correlation": found.correlation,
-                "av_offset": float(found.offset_frames),
+                "av_offset": float(found.offset_frames) if found.is_clear else np.nan,
                 "av_confidence": found.confidence,
             },
             {"av_curve": found.curve},

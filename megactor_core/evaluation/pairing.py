@@ -83,8 +83,8 @@ class Pairing:
     failures: tuple[Failure, ...] = ()
 
 
-def pair_folders(generated: Path, real: Path) -> Pairing:
-    """Pair two folders, sub-folders included, or two files whatever their names.
+def pair_folders(generated: Path, real: Path, *, most: int | None = None) -> Pairing:
+    """Pair two folders, sub-folders included, or two files whatever their names; the first `most` pairs.
 
     Raises UsageError where one of them is not there or holds no video, where two files of a folder differ in
     their suffix alone, and where no name is in both.
@@ -103,7 +103,7 @@ def pair_folders(generated: Path, real: Path) -> Pairing:
             fix="Give both the same names; the suffix may differ.",
         )
     return Pairing(
-        pairs=tuple(Pair(name=name, generated=made[name], real=true[name]) for name in both),
+        pairs=tuple(Pair(name=name, generated=made[name], real=true[name]) for name in both[:most]),
         only_generated=tuple(sorted(made.keys() - true.keys())),
         only_real=tuple(sorted(true.keys() - made.keys())),
     )

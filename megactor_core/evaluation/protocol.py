@@ -8,7 +8,7 @@ from typing import Any, Final
 from megactor_core.config.evaluate import NO_EFFECT_ON_CLIPS, EvaluateConfig, MetricName
 from megactor_core.config.recipes import find_recipe, read_recipe
 from megactor_core.engine.stage import Needs
-from megactor_core.errors import ConfigError, WeightsError
+from megactor_core.errors import ConfigError, UsageError, WeightsError
 from megactor_core.evaluation.catalogue import FACE_METRICS
 from megactor_core.evaluation.clip import CLIP_TIMEOUT_SECONDS, MEMORY_GB
 from megactor_core.evaluation.meters import PSNR_MOST_DB
@@ -16,9 +16,10 @@ from megactor_core.evaluation.networks import Located, locate, missing_together
 from megactor_core.faces.landmarks import prepare
 from megactor_core.listener import OnProgress
 from megactor_core.metrics.sync_crop import CROP_NAME
+from megactor_core.metrics.syncnet import VIDEO_FPS
 from megactor_core.models.device import resolve_device
 
-CODE_VERSION: Final = 1
+CODE_VERSION: Final = 2
 """Raise it when the same pair would come out with other numbers."""
 
 
@@ -67,13 +68,14 @@ class Protocol:
 def settle(config: EvaluateConfig, *, on_progress: OnProgress) -> Protocol:
     """Look for the weights of the wanted metrics, and get the face models.
 
-    Raises WeightsError for metrics that were asked for by name; without a name they are `missing`.
+    Raises WeightsError for metrics that were asked for by name, and UsageError for SyncNet at another frame
+    rate than its own; without a name they are `missing`.
     """
     located, absent = locate(config.wanted, config.networks)
     if absent and config.metrics is not None:
         raise missing_together(absent)
     missing = {metric: Missing(error.message, error.fix) for metric, error in absent.items()}
-    missing |= _without_faces(config, on_progress)
+    missing |= _at_another_rate(config) | _without_faces(config, on_progress)
     metrics = tuple(metric for metric in config.wanted if metric not in missing)
     settings = config.model_dump(mode="json", exclude={*NO_EFFECT_ON_CLIPS, "networks"})
     return Protocol(
@@ -124,6 +126,19 @@ def preprocessing_of(metric: MetricName, config: EvaluateConfig) -> str:
             return f"{config.landmarks}, frames with a face, {rate}"
         case "flicker":
             return f"luma, median of second differences, {rate}"
+
+
+def _at_another_rate(config: EvaluateConfig) -> dict[MetricName, Missing]:
+    """SyncNet, unless the clips are read at the one rate that it knows."""
+    if "sync" not in config.wanted or config.fps == VIDEO_FPS:
+        return {}
+    why = Missing(
+        f"SyncNet reads {VIDEO_FPS} frames a second, and fps is {config.fps}.",
+        f"Set fps to {VIDEO_FPS}, or leave sync out.",
+    )
+    if config.metrics is not None:
+        raise UsageError(why.reason, fix=why.fix)
+    return {"sync": why}
 
 
 def _without_faces(config: EvaluateConfig, on_progress: OnProgress) -> dict[MetricName, Missing]:

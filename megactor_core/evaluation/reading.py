@@ -19,7 +19,8 @@ from megactor_core.evaluation.meters import Block
 from megactor_core.evaluation.pairing import Pair
 from megactor_core.faces.landmarks import LandmarkTracker
 from megactor_core.media.audio import WHISPER_HZ, read_sound, to_mono
-from megactor_core.media.video import probe_video, read_video
+from megactor_core.media.container import open_container
+from megactor_core.media.video import read_video
 
 Side = Literal["generated", "real"]
 SIDES: tuple[Side, ...] = ("generated", "real")
@@ -169,9 +170,15 @@ def read_pair_sound(pair: Pair, config: EvaluateConfig) -> PairSound:
     if pair.sound is not None:
         return _read(pair.sound, "own file", config)
     for side, path in (("generated", pair.generated), ("real", pair.real)):
-        if probe_video(path, limits=config.limits).has_sound:
+        if _has_sound(path, config):
             return _read(path, "generated" if side == "generated" else "real", config)
     return PairSound(None, None, "Neither clip has sound.")
+
+
+def _has_sound(path: Path, config: EvaluateConfig) -> bool:
+    """By the header alone: no frame is decoded once more."""
+    with open_container(path, limits=config.limits) as container:
+        return bool(container.streams.audio)
 
 
 def _read(path: Path, source: Literal["generated", "real", "own file"], config: EvaluateConfig) -> PairSound:

@@ -16,6 +16,7 @@ from megactor_core.evaluation.controls import ControlResult, measure_controls
 from megactor_core.evaluation.generate import find_held_out, generate, inputs_of
 from megactor_core.evaluation.pairing import Pair, Pairing, pair_folders
 from megactor_core.evaluation.protocol import Protocol, needs_of, settle
+from megactor_core.evaluation.report import write_report
 from megactor_core.evaluation.result import EvaluateResult, versions, write_result
 from megactor_core.evaluation.sets import summarise_set
 from megactor_core.files import require_writable_folder, sole_owner, write_json
@@ -47,7 +48,7 @@ def evaluate(
     generated, real = _folders(config)
     inputs = {"generated": str(generated.absolute()), "real": str(real.absolute())}
     _require_own_folder(output, inputs, sources=(generated, real))
-    sets = {"": pair_folders(generated, real)}
+    sets = {"": pair_folders(generated, real, most=config.clips)}
     protocol = settle(config, on_progress=progress)
     return score_sets(sets, protocol, config, output=output, inputs=inputs, progress=progress, note=note)
 
@@ -114,6 +115,7 @@ def score_sets(
             control=control,
         )
         write_result(result)
+        write_report(result)
     return result
 
 

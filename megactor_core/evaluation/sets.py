@@ -5,7 +5,7 @@ Clips are taken in the order of their names, so that a number depends neither on
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +56,7 @@ def summarise_set(
                 biased.append(_bias(measure, found))
         on_done(number, len(wanted))
     have = {BY_NAME[name].metric for name in values}
+    lacking = [one.title for one in wanted if one.metric in have and one.name not in values]
     for metric in protocol.metrics:
         if metric not in have:
             reasons[metric] = _nothing_found(metric, measured)
@@ -64,7 +65,7 @@ def summarise_set(
         missing={metric: {"reason": why.reason, "fix": why.fix} for metric, why in reasons.items()},
         pairs=_pairs(rows, measured, pairing),
         failures=(*pairing.failures, *_failures(rows)),
-        warnings=(*biased, *_warnings(rows, measured, pairing)),
+        warnings=(*biased, *_warnings(rows, measured, pairing), *_gaps(measured, lacking, have)),
     )
 
 
@@ -124,6 +125,8 @@ def _around(found: FrechetEstimate) -> tuple[float, float] | None:
 
 def _bias(measure: Measure, found: MetricValue) -> str:
     made, true = found.samples or (0, 0)
+    if min(made, true) == 1:
+        return f"{measure.title} is of {made} generated and {true} real samples: it compares means alone."
     return (
         f"{measure.title} is of {made} generated and {true} real samples in {DIMENSIONS[measure.name]} "
         "dimensions: too few, so it is biased; compare it only with one of equally many."
@@ -142,10 +145,6 @@ def _nothing_found(metric: MetricName, measured: Sequence[Row]) -> Missing:
 
 
 def _pairs(rows: Sequence[Row], measured: Sequence[Row], pairing: Pairing) -> dict[str, object]:
-    skipped: dict[str, Counter[str]] = {}
-    for row in measured:
-        for metric, reason in row["skipped"].items():
-            skipped.setdefault(metric, Counter())[reason] += 1
     return {
         "paired": len(rows),
         "measured": len(measured),
@@ -153,7 +152,7 @@ def _pairs(rows: Sequence[Row], measured: Sequence[Row], pairing: Pairing) -> di
         "only_generated": list(pairing.only_generated),
         "only_real": list(pairing.only_real),
         "shortened": {row["name"]: row["longer"] for row in measured if row["longer"]},
-        "skipped": {metric: dict(reasons.most_common()) for metric, reasons in skipped.items()},
+        "skipped": {metric: dict(reasons.most_common()) for metric, reasons in _skipped(measured).items()},
     }
 
 
@@ -168,7 +167,7 @@ def _failures(rows: Sequence[Row]) -> tuple[Failure, ...]:
 def _warnings(rows: Sequence[Row], measured: Sequence[Row], pairing: Pairing) -> list[str]:
     said = []
     if len(measured) == 1:
-        said.append("There is one pair only: no intervals, and FVD of one clip compares means alone.")
+        said.append("There is one pair only, so there are no intervals.")
     if pairing.failures:
         said.append(f"{len(pairing.failures)} clips could not be generated.")
     if len(measured) < len(rows):
@@ -183,6 +182,29 @@ def _warnings(rows: Sequence[Row], measured: Sequence[Row], pairing: Pairing) ->
     if damaged:
         said.append(f"{len(damaged)} pairs have damaged frames, held from before: {_some(damaged)}.")
     return said
+
+
+def _gaps(measured: Sequence[Row], lacking: Sequence[str], have: Container[MetricName]) -> list[str]:
+    """Numbers that some clips lack, or all of them beside other numbers of the metric."""
+    said = []
+    for metric, reasons in _skipped(measured).items():
+        if metric in have:
+            reason = reasons.most_common(1)[0][0]
+            said.append(f"{metric} is not of {reasons.total()} of {len(measured)} clips: {reason}")
+    if lacking:
+        said.append(
+            f"No clip has a number for {', '.join(lacking)}: too few frames with a face, or nothing moves."
+        )
+    return said
+
+
+def _skipped(measured: Sequence[Row]) -> dict[MetricName, Counter[str]]:
+    """Reasons by metric, and of how many clips."""
+    skipped: dict[MetricName, Counter[str]] = {}
+    for row in measured:
+        for metric, reason in row["skipped"].items():
+            skipped.setdefault(metric, Counter())[reason] += 1
+    return skipped
 
 
 def _some(names: Sequence[str]) -> str:

@@ -61,7 +61,12 @@ def core(monkeypatch: pytest.MonkeyPatch) -> Remembered:
         remembered.asked.append((a, b, seed))
         return COMPARISON
 
+    def write_comparison(comparison: Comparison, *, output: Path | None) -> Path:
+        remembered.asked.append(output)
+        return Path("page.html")
+
     monkeypatch.setattr("megactor_core.evaluation.run.evaluate", run)
+    monkeypatch.setattr("megactor_core.evaluation.comparison_report.write_comparison", write_comparison)
     monkeypatch.setattr("megactor_core.evaluation.compare.compare", compare)
     return remembered
 
@@ -151,6 +156,11 @@ def test_modes_stand_side_by_side_under_the_papers_rows(core: Remembered, megact
     assert "Warning: A+V: 1 clips" in result.err
 
 
+def test_the_last_lines_name_the_files(core: Remembered, megactor) -> None:
+    lines = [line.split() for line in megactor("evaluate").out.splitlines()]
+    assert lines[-2:] == [["result", "out/metrics.json"], ["report", "out/report.html"]]
+
+
 def test_what_the_protocol_leaves_open_is_said(core: Remembered, megactor) -> None:
     changes = {"name": "paper-hdtf", "changed": {"size": 64}, "left_open": ["Clips: all."]}
     protocol = RESULT.protocol | changes
@@ -180,11 +190,14 @@ def test_no_measured_pair_is_exit_code_1(core: Remembered, megactor) -> None:
 
 def test_two_results_are_compared(core: Remembered, megactor) -> None:
     result = megactor("evaluate", "--compare", "a", "b")
-    assert core.asked == [(Path("a"), Path("b"), 0)]
+    assert core.asked == [(Path("a"), Path("b"), 0), None]
     lines = [line.split() for line in result.out.splitlines()]
     assert ["PSNR↑", "30", "31", "+1", "+0.5", "to", "+1.5", "B"] in lines
     assert "Warning: FID is not compared: x." in result.err
-    assert json.loads(megactor("evaluate", "--compare", "a", "b", "--json").out)["rows"][0]["verdict"] == "B"
+    assert lines[-1] == ["report", "page.html"]
+    found = json.loads(megactor("evaluate", "--compare", "a", "b", "--output", "o", "--json").out)
+    assert (found["rows"][0]["verdict"], found["report"]) == ("B", "page.html")
+    assert core.asked[-1] == Path("o")
 
 
 def test_nothing_given_is_one_message(megactor) -> None:

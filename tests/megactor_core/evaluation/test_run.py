@@ -222,7 +222,7 @@ def test_faceless_clips_lose_the_metrics_of_faces_only(
     (one,) = evaluate(config).sets.values()
     assert {"psnr", "ssim", "flicker"} <= one.metrics.keys()
     assert {"faces", "motion", "av_sync"} <= one.missing.keys()
-    assert "none shows a face in both" in one.missing["faces"]["reason"]
+    assert "None of the 4 real frames shows a face." in one.missing["faces"]["reason"]
 
 
 def test_weights_are_an_error_by_name_and_missing_by_protocol(quick: EvaluateConfig, cache: Path) -> None:
