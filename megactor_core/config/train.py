@@ -143,6 +143,9 @@ class TrainConfig(Config):
     """A new model's choices, on top of the preset's; later stages take the model that they start from."""
     mask_mode: MaskMode = "paper"
     """Eq. 2 where the mouth is not driven visually: `paper`, `strict` (every non-eye token) or `off`."""
+    clip_noise: Literal["independent", "shared"] = "independent"
+    """Noise of a clip's frames in stage 3: each its own, as in the public video models, or one for all, which
+    suits a checkpoint that is sampled so (model.sampling.noise)."""
     draw: DataConfig = DataConfig()
     """How samples are drawn; what is not given is the stage's own."""
     optimiser: OptimiserConfig = OptimiserConfig()

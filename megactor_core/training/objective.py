@@ -50,6 +50,7 @@ class Objective:
             batch.index.tolist(),
             tuple(target.shape[1:]),
             times=self._config.draw.frames_per_reference,
+            shared=self._config.clip_noise == "shared",
             seed=self._config.seed,
             time_steps=self._schedule.steps,
         )
@@ -100,17 +101,24 @@ class Objective:
 
 
 def draw_noise(
-    numbers: Sequence[int], shape: tuple[int, ...], *, seed: int, time_steps: int, times: int = 1
+    numbers: Sequence[int],
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    time_steps: int,
+    times: int = 1,
+    shared: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Time steps t int64, uniform [S PixArt-alpha], and noise (B, *shape) float32 of numbered samples.
+    """Time steps t int64, uniform [S PixArt-alpha], and noise (B, F, ...) float32 of numbered samples.
 
-    t is (B,), or (B, F) where the F frames of a sample are apart: `times` = F. They depend on (seed, number)
-    only: not on the batch, the process or the device.
+    t is (B,), or (B, F) where the F frames of a sample are apart: `times` = F. `shape` is (F, ...); `shared`
+    gives all frames one noise. Both depend on (seed, number) only: not on batch, process or device.
     """
+    drawn = (1, *shape[1:]) if shared else shape
     generators = [np.random.default_rng([seed, number, _NOISE]) for number in numbers]
     t = torch.from_numpy(np.stack([generator.integers(time_steps, size=times) for generator in generators]))
-    eps = [generator.standard_normal(shape, dtype=np.float32) for generator in generators]
-    return t if times > 1 else t[:, 0], torch.from_numpy(np.stack(eps))
+    eps = np.stack([generator.standard_normal(drawn, dtype=np.float32) for generator in generators])
+    return t if times > 1 else t[:, 0], torch.from_numpy(eps).expand(-1, *shape)
 
 
 def _rows(value: Tensor, t: Tensor) -> Tensor:

@@ -72,6 +72,23 @@ def test_frames_apart_are_samples_that_share_a_reference(fake_source, monkeypatc
     assert torch.allclose(together, torch.stack(alone).mean(0), rtol=1e-5)
 
 
+def test_frames_can_share_their_noise() -> None:
+    t, eps = draw_noise([5, 9], (3, 4, 8, 8), seed=3, time_steps=1000, shared=True)
+    assert t.shape == (2,)
+    assert eps.shape == (2, 3, 4, 8, 8)
+    assert eps[:, 1:].equal(eps[:, :-1])
+    assert not eps[0].equal(eps[1])
+
+
+def test_shared_noise_reaches_the_loss(network, fake_source) -> None:
+    batch = fake_source(stage=3).batch(range(2))
+    apart, shared = (
+        make_objective(config_of(3, draw={"clip_frames": 4}, clip_noise=kind))(network, batch).loss
+        for kind in ("independent", "shared")
+    )
+    assert not torch.allclose(apart, shared)
+
+
 def test_a_reference_that_knows_the_time_cannot_be_shared() -> None:
     sigma = draw_parts(NANO, seed=0).sigma
     assert sigma.reference_time(torch.tensor([3, 4])).tolist() == [3, 4]
