@@ -17,7 +17,7 @@ from megactor_core.data.loader import BatchSource, DataBatches, Stream, read_bat
 from megactor_core.errors import ConfigError, MegActorError, UsageError
 from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.training.autoencoder import FrameBatches, autoencoder_task, fit_linear_path
-from megactor_core.training.devices import make_accelerator
+from megactor_core.training.devices import processes
 from megactor_core.training.held_out import HeldOut, HeldOutClips
 from megactor_core.training.held_out_pictures import HeldOutPictures
 from megactor_core.training.keeper import Keeper, Validation
@@ -77,9 +77,21 @@ def train(
     if config.stage is None:
         raise ConfigError("`stage` is missing.", fix="Set it to 1, 2, 3 or 'autoencoder'.")
     require_tracker(config)
-    accelerator = make_accelerator(config)
+    with processes(config) as accelerator:
+        return _train_in(accelerator, config, source, validation, Listener.of(on_progress, on_note))
+
+
+def _train_in(
+    accelerator: Accelerator,
+    config: TrainConfig,
+    source: BatchSource[Any] | None,
+    validation: Validation | None,
+    listener: Listener,
+) -> TrainReport:
+    """The run as this process has its part in it."""
+    if not accelerator.is_main_process:
+        listener = Listener()
     _require_possible_sharding(config, accelerator)
-    listener = Listener.of(on_progress, on_note) if accelerator.is_main_process else Listener()
     # One process holds the folder for all of them.
     owner = sole_run(config.folder) if accelerator.is_main_process else nullcontext()
     with StopRequest() as stop, owner:

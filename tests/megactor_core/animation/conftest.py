@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from megactor_core.config.model import ModelConfig
-from megactor_core.demo import example
+from megactor_core.demo.example import example
 from megactor_core.media.image import write_image
 from megactor_core.media.video import read_video
 from megactor_core.media.video_writer import VideoWriter

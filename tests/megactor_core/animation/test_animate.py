@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from megactor_core.media.image import read_image
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.media.video_writer import VideoWriter
 
+FAST = {"steps": 1, "guidance": 1.0}
+"""For tests that look at lengths and files, not at what the steps make of the picture."""
 
-@pytest.fixture
-def run(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> Any:
-    """Animate with some of V, A and further settings."""
+
+@pytest.fixture(scope="module")
+def run_in(media: Path, speaking_checkpoint: Path) -> Any:
+    """Animate in a folder with some of V, A and further settings."""
 
     def run(
-        *, name: str = "out.mp4", visual: bool = False, audio: bool = False, **settings: Any
+        folder: Path, *, name: str = "out.mp4", visual: bool = False, audio: bool = False, **settings: Any
     ) -> AnimateReport:
         return animate(
             AnimateConfig(
@@ -31,12 +35,24 @@ def run(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> Any:
                 driving=media / "driver.mp4" if visual else None,
                 audio=media / "speech.wav" if audio else None,
                 checkpoint=speaking_checkpoint,
-                output=tmp_path / name,
+                output=folder / name,
                 **settings,
             )
         )
 
     return run
+
+
+@pytest.fixture
+def run(run_in: Any, tmp_path: Path) -> Any:
+    """`run_in` the test's own folder."""
+    return partial(run_in, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain_frames(run_in: Any, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What both drivers make of the portrait with every setting as it is by default."""
+    return frames_of(run_in(tmp_path_factory.mktemp("plain"), visual=True, audio=True))
 
 
 def frames_of(report: AnimateReport) -> np.ndarray:
@@ -60,7 +76,7 @@ def sound_seconds(path: Path) -> float:
 def test_length_size_and_sound(
     run: Any, drivers: dict[str, bool], frames: int, modalities: list[str]
 ) -> None:
-    report = run(**drivers)
+    report = run(**drivers, **FAST)
     assert report.modalities == modalities
     assert report.frames == frames
     assert frames_of(report).shape == (frames, 64, 64, 3)
@@ -72,14 +88,14 @@ def test_length_size_and_sound(
 
 @pytest.mark.parametrize("fps", ["24", "30", "30000/1001", "60"])
 def test_frame_rates(run: Any, fps: str) -> None:
-    report = run(audio=True, visual=True, fps=Fraction(fps))
+    report = run(audio=True, visual=True, fps=Fraction(fps), **FAST)
     assert len(frames_of(report)) == report.frames == round(Fraction("1.2") * Fraction(fps))
     assert probe_video(report.output).video_fps == Fraction(fps)
     assert abs(sound_seconds(report.output) - report.frames / Fraction(fps)) <= 0.5 / Fraction(fps)
 
 
 def test_size_and_seconds(run: Any) -> None:
-    report = run(audio=True, size=96, seconds=0.4)
+    report = run(audio=True, size=96, seconds=0.4, **FAST)
     assert frames_of(report).shape == (10, 96, 96, 3)
 
 
@@ -113,10 +129,11 @@ def test_same_seed_same_frames_other_seed_other_frames(run: Any) -> None:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_every_setting_changes_the_picture(run: Any, settings: dict[str, Any]) -> None:
-    plain = run(name="plain.mp4", visual=True, audio=True)
-    changed = run(name="changed.mp4", visual=True, audio=True, **settings)
-    a, b = frames_of(plain).astype(int), frames_of(changed).astype(int)
+def test_every_setting_changes_the_picture(
+    run: Any, plain_frames: np.ndarray, settings: dict[str, Any]
+) -> None:
+    changed = run(visual=True, audio=True, **settings)
+    a, b = plain_frames.astype(int), frames_of(changed).astype(int)
     assert a.shape == b.shape
     assert np.abs(a - b).max() > 2
 
@@ -176,14 +193,14 @@ def test_description_rebuilds_the_run(run: Any, tmp_path: Path) -> None:
 
 
 def test_compare_and_contact_sheet(run: Any, media: Path) -> None:
-    report = run(visual=True, audio=True, compare=True, contact_sheet=True)
+    report = run(visual=True, audio=True, compare=True, contact_sheet=True, **FAST)
     compare = np.stack(list(read_video(report.compare)))
     assert compare.shape == (30, 64, 192, 3)
     result = frames_of(report).astype(int)
     assert np.abs(compare[:, :, 128:].astype(int) - result).mean() < 8
     assert compare[:, :, 64:128].std() > 20  # the driver, not black
     assert read_image(report.contact_sheet).shape[1] > 4 * 64
-    audio_only = run(name="a.mp4", audio=True, compare=True, contact_sheet=True)
+    audio_only = run(name="a.mp4", audio=True, compare=True, contact_sheet=True, **FAST)
     assert probe_video(audio_only.compare).width == 128
 
 

@@ -104,7 +104,7 @@ def test_denoiser_and_reference(
     run: Run, settings: dict[str, Any], steps: int, windows: int, batches: int, guidance: float
 ) -> None:
     """One reference for all windows of a step; unconditional rows only where guidance wants them."""
-    counts = run(guidance=guidance, **settings)
+    counts = run(visual=False, guidance=guidance, **settings)
     evaluations = 1 if guidance == 1 else 2
     assert counts["windows"] == windows
     assert counts["null windows"] == windows * (evaluations - 1)

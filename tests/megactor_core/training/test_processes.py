@@ -17,7 +17,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
 PROGRAM = """
-import importlib.util, os, signal, sys
+import atexit, importlib.util, os, signal, sys
+import torch.distributed
+def require_no_link():
+    if torch.distributed.is_initialized():
+        print("The link between the processes is still there.", file=sys.stderr, flush=True)
+        os._exit(3)  # raising here would not change the exit code
+atexit.register(require_no_link)  # what is registered later runs before it
 spec = importlib.util.spec_from_file_location("fakes", sys.argv[3])
 fakes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fakes)
