@@ -107,7 +107,7 @@ def _animate_one(config: AnimateConfig, console: Console) -> None:
 
 
 def _with_example(config: AnimateConfig, console: Console) -> AnimateConfig:
-    from megactor_core.demo import example
+    from megactor_core.demo.example import example
 
     console.note("No --reference, --driving or --audio: animating the built-in example.")
     given = example()

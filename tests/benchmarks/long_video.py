@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, soundfile, torch
 from megactor_core.animation.animate import animate
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.demo import example
+from megactor_core.demo.example import example
 torch.set_num_threads(1)
 seconds, folder = float(sys.argv[1]), Path(sys.argv[2])
 given = example()

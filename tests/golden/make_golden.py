@@ -17,7 +17,7 @@ from torch import nn
 
 from megactor_cli.app import run
 from megactor_core.config.model import ModelConfig
-from megactor_core.demo import example
+from megactor_core.demo.example import example
 from megactor_core.media.video import read_video
 from megactor_core.models.audio import LogMelEncoder
 from megactor_core.models.autoencoder import PatchAutoencoder

@@ -37,15 +37,17 @@ class FakeReport:
 class FakeDemoReport:
     """As much of a demo's report as the command line reads."""
 
-    steps: dict[str, dict[str, Any]]
+    report: Path
+    videos: tuple[Path, ...]
+    steps: dict[str, SimpleNamespace]
 
     def to_json(self) -> dict[str, Any]:
-        return {"steps": self.steps}
+        return {"report": str(self.report), "steps": list(self.steps)}
 
 
 @dataclass
 class FakeCore:
-    """Stands for megactor_core.animation.animate and megactor_core.demo."""
+    """Stands for megactor_core.animation.animate, megactor_core.demo.example and megactor_core.demo.run."""
 
     configs: list[AnimateConfig] = field(default_factory=list)
     demo_arguments: list[tuple[Path, bool]] = field(default_factory=list)
@@ -86,14 +88,17 @@ class FakeCore:
         self, output: Path, *, fast: bool, on_progress: Callable[..., None], on_note: Callable[[str], None]
     ) -> FakeDemoReport:
         self.demo_arguments.append((output, fast))
-        return FakeDemoReport({"animate": FakeReport(output / "animate.mp4").to_json()})
+        on_note("Step 1 of 1: corpus.")
+        on_progress("1/1 corpus: filming clips", 1, 1)
+        steps = {"corpus": SimpleNamespace(wall_seconds=12.34)}
+        return FakeDemoReport(output / "report.html", (output / "videos" / "A.mp4",), steps)
 
 
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> FakeCore:
     """A fake core in the place of the real one."""
     fake = FakeCore()
-    for name in ("megactor_core.animation.animate", "megactor_core.demo"):
+    for name in ("megactor_core.animation.animate", "megactor_core.demo.example", "megactor_core.demo.run"):
         module = ModuleType(name)
         vars(module).update(
             animate=fake.animate,

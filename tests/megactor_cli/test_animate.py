@@ -152,11 +152,3 @@ def test_jobs_without_failure_exit_with_0(core, megactor, tmp_path) -> None:
     result = megactor("animate", "--jobs", "jobs.jsonl")
     assert result.exit_code == 0
     assert "outputs/video.mp4" in result.out
-
-
-def test_demo_passes_its_options_on(core, megactor) -> None:
-    assert megactor("demo", "--output", "there", "--fast").exit_code == 0
-    shown = megactor("demo")
-    assert (shown.exit_code, "demo/animate.mp4" in shown.out) == (0, True)
-    assert json.loads(megactor("demo", "--json").out)["steps"]["animate"]["frames"] == 50
-    assert core.demo_arguments == [(Path("there"), True), (Path("demo"), False), (Path("demo"), False)]

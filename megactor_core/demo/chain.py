@@ -1,0 +1,19 @@
+"""The demo's steps, in their order."""
+
+from megactor_core.demo.animation_step import animate_example
+from megactor_core.demo.data_steps import cut_samples, film_corpus
+from megactor_core.demo.evaluation_step import evaluate_model
+from megactor_core.demo.step import Step
+from megactor_core.demo.training_steps import train_networks
+from megactor_core.demo.workplace import Workplace
+
+
+def steps_of(workplace: Workplace) -> tuple[Step, ...]:
+    """A step that picks good clips would stand before the samples, and be their source."""
+    return (
+        film_corpus(workplace),
+        cut_samples(workplace),
+        train_networks(workplace),
+        animate_example(workplace),
+        evaluate_model(workplace),
+    )

@@ -1,0 +1,139 @@
+"""A short training run: of an autoencoder where there is no trained one, and of the paper's first stage."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from megactor_core.config.train import TrainConfig
+from megactor_core.demo.bricks import picture
+from megactor_core.demo.command import Command
+from megactor_core.demo.step import Shown, Step
+from megactor_core.demo.workplace import IN_PROCESS, Workplace
+from megactor_core.evaluation.charts import Line, line_chart
+from megactor_core.evaluation.page import Markup, paragraph, tag
+from megactor_core.listener import Listener
+from megactor_core.media.image import read_image
+from megactor_core.training.held_out_grid import FOLDER
+from megactor_core.training.start import FINAL
+from megactor_core.training.train import TrainReport, train
+from megactor_core.training.watch import METRICS, StepMetrics, read_metrics
+
+AUTOENCODER_BATCH: Final = 8
+BATCH: Final = 4
+TARGETS: Final = 3
+"""Frames of a reference; with the batch, a quarter of the recipe's step."""
+WARMUP_SHARE: Final = 0.1
+SAVED_EVERY: Final = 25
+"""Steps; a stopped demo goes on from the last one."""
+SMOOTHED: Final = 10
+"""Steps that a point of the chart's smooth line averages."""
+
+
+def train_networks(workplace: Workplace) -> Step:
+    """Stage 1 of the preset `tiny`, from the default checkpoint's autoencoder where that is trained."""
+    init = workplace.model.folder
+    commands = []
+    if not workplace.model.info.trained:
+        init = workplace.autoencoder / FINAL
+        commands.append(_autoencoder_command(workplace))
+    commands.append(_stage_command(workplace, init))
+
+    def work(listener: Listener) -> Shown:
+        reports = [
+            train(command.config(TrainConfig), on_progress=listener.progress, on_note=listener.note)
+            for command in commands
+        ]
+        return Shown(tuple(_of_runs(reports)))
+
+    return Step("training", "A short training run", tuple(commands), work)
+
+
+def _autoencoder_command(workplace: Workplace) -> Command:
+    steps = workplace.scale.autoencoder_steps
+    return Command(
+        "train",
+        recipe="tiny-autoencoder",
+        options={
+            "steps": steps,
+            "batch_size": AUTOENCODER_BATCH,
+            "data": workplace.samples,
+            "output": workplace.autoencoder,
+            "checkpoint_every": SAVED_EVERY,
+            "resume": True,
+            **IN_PROCESS,
+        },
+        overrides=(f"optimiser.warmup_steps={_warmup(steps)}", "validation_clips=1"),
+    )
+
+
+def _stage_command(workplace: Workplace, init: Path) -> Command:
+    steps = workplace.scale.training_steps
+    return Command(
+        "train",
+        recipe="tiny-stage1",
+        options={
+            "steps": steps,
+            "batch_size": BATCH,
+            "data": workplace.samples,
+            "init": init,
+            "output": workplace.training,
+            "checkpoint_every": SAVED_EVERY,
+            "resume": True,
+            **IN_PROCESS,
+        },
+        overrides=(
+            f"optimiser.warmup_steps={_warmup(steps)}",
+            f"draw.frames_per_reference={TARGETS}",
+            "validation_clips=1",
+        ),
+    )
+
+
+def _warmup(steps: int) -> int:
+    return int(WARMUP_SHARE * steps)
+
+
+def _of_runs(reports: list[TrainReport]) -> Iterator[Markup]:
+    stage = reports[-1]
+    yield paragraph(
+        f"Now a small model of random weights learns from the samples for {stage.step} steps. It sees a "
+        "still picture of a person, and the driver's face, eyes and mouth. It learns to make the person do "
+        "what the driver does. This is the first of three stages: sound comes in the second, smooth motion "
+        "in the third."
+    )
+    yield paragraph(
+        "A useful model takes thousands of steps. This run only shows how training goes; its checkpoint is "
+        "not the one that animates below."
+    )
+    charts = [_loss_chart(report) for report in reports]
+    yield tag("div", {"class": "charts"}, *charts)
+    sheet = _newest_sheet(stage.checkpoint.parent / FOLDER)
+    if sheet is not None:
+        yield paragraph(
+            "After the last step it animates a person whom it has not seen. The target is what should come "
+            "out, V is what does, driven by the video. The numbers are PSNR in dB: about 30 is close."
+        )
+        yield picture(read_image(sheet), shows="A held-out clip animated by the short run.")
+
+
+def _loss_chart(report: TrainReport) -> Markup:
+    lines = read_metrics(report.checkpoint.parent / METRICS, StepMetrics)
+    steps = np.array([line.step for line in lines])
+    loss = np.array([line.loss for line in lines])
+    width = max(1, min(SMOOTHED, len(loss) // 2))
+    smooth = np.convolve(loss, np.full(width, 1 / width), mode="valid")
+    what = "the autoencoder" if report.stage == "autoencoder" else f"stage {report.stage}"
+    return line_chart(
+        f"loss of {what}",
+        [
+            Line("each step", "faint", steps, loss),
+            Line(f"mean of {width} steps", "made", steps[width - 1 :], smooth),
+        ],
+        x_label="step",
+    )
+
+
+def _newest_sheet(folder: Path) -> Path | None:
+    return max(folder.glob("step-*.png"), default=None)
