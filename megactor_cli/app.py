@@ -31,6 +31,7 @@ LIBRARY_SETTINGS = {
 COMMANDS = {
     "animate": "Animate a portrait with a driving video, speech, or both.",
     "synth": "Make talking heads with speech and exact ground truth.",
+    "curate": "Measure clips and keep the good ones: face, sound, sync, shots, sharpness.",
     "preprocess": "Turn clips into training samples: face crops, landmarks, sound features.",
     "train": "Train a stage of the model on preprocessed clips.",
     "evaluate": "Score generated clips against real ones, by a stated protocol.",

@@ -14,7 +14,7 @@ from megactor_core.config.yaml_text import parse_yaml, read_text_file, to_yaml
 from megactor_core.errors import ConfigError, OutputError
 from megactor_core.files import atomic_path
 
-COMMANDS = ("animate", "synth", "preprocess", "train", "evaluate")
+COMMANDS = ("animate", "synth", "curate", "preprocess", "train", "evaluate")
 """The commands that take recipes."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -69,6 +69,10 @@ def config_class(command: str) -> type[Config]:
             from megactor_core.config.synth import SynthConfig
 
             return SynthConfig
+        case "curate":
+            from megactor_core.config.curate import CurateConfig
+
+            return CurateConfig
         case "preprocess":
             from megactor_core.config.preprocess import PreprocessConfig
 

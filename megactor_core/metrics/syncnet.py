@@ -10,7 +10,8 @@ Shape legend:
     B windows   F frames   N samples   T windows of a clip   S = 31 shifts
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -87,7 +88,7 @@ def lip_features(network: "SyncNet", frames: np.ndarray, *, windows: int | None 
             fix="Crop the face first.",
         )
     count = _windows_asked_for(windows, len(frames) - WINDOW_FRAMES + 1)
-    return run(network.lip, _lip_windows(frames, count), width=FEATURES)
+    return run(network.lip, _lip_windows(frames, range(count)), width=FEATURES)
 
 
 def audio_features(network: "SyncNet", samples: np.ndarray, *, windows: int | None = None) -> np.ndarray:
@@ -98,7 +99,7 @@ def audio_features(network: "SyncNet", samples: np.ndarray, *, windows: int | No
     coefficients = mfcc(samples)
     fitting = (len(coefficients) - WINDOW_MFCC) // MFCC_PER_FRAME + 1
     count = _windows_asked_for(windows, fitting)
-    return run(network.audio, _audio_windows(coefficients, count), width=FEATURES)
+    return run(network.audio, _audio_windows(coefficients, range(count)), width=FEATURES)
 
 
 def clip_features(
@@ -112,13 +113,43 @@ def clip_features(
     return lip_features(network, frames, windows=count), audio_features(network, samples, windows=count)
 
 
+def lip_features_of_parts(network: "SyncNet", parts: Sequence[tuple[np.ndarray, range]]) -> list[np.ndarray]:
+    """Features of some windows of several clips, which pass the network together on a GPU.
+
+    A part is a clip's crops (F, 224, 224, 3) uint8 RGB and its windows -> (len(windows), 1024) float32 each.
+    """
+    items = chain.from_iterable(_lip_windows(frames, windows) for frames, windows in parts)
+    return _split(run(network.lip, items, width=FEATURES), [len(windows) for _, windows in parts])
+
+
+def audio_features_of_parts(
+    network: "SyncNet", parts: Sequence[tuple[np.ndarray, range]]
+) -> list[np.ndarray]:
+    """As `lip_features_of_parts`, from the clips' coefficients `mfcc(samples)` (J, 13)."""
+    items = chain.from_iterable(_audio_windows(values, windows) for values, windows in parts)
+    return _split(run(network.audio, items, width=FEATURES), [len(windows) for _, windows in parts])
+
+
 def sync_scores(lip: np.ndarray, audio: np.ndarray) -> SyncScores:
     """Offset, distance (Sync-D) and confidence (Sync-C) of a clip: (T, 1024) twice -> a tuple of three.
 
     Shifts of up to 15 frames are tried; beyond the ends of the sound there are zeros, which count.
     Raises MetricError where the two differ in shape, are empty or are not finite.
     """
-    mean = _distances(lip, audio).mean(axis=0)  # (S,)
+    return _scores(_distances(lip, audio))
+
+
+def sync_scores_of_part(lip: np.ndarray, around: np.ndarray) -> SyncScores:
+    """The scores of some neighbouring windows of a clip: (n, 1024) and (n + 30, 1024) -> as `sync_scores`.
+
+    `around` holds the sound's features from 15 windows before the first to 15 after the last, zeros beyond
+    the clip. Of all windows it gives what `sync_scores` does. Raises MetricError as that does.
+    """
+    return _scores(_shifted_distances(np.asarray(lip), np.asarray(around)))
+
+
+def _scores(distances: np.ndarray) -> SyncScores:
+    mean = distances.mean(axis=0)  # (S,)
     best = int(mean.argmin())
     return SyncScores(
         offset=MAX_SHIFT_FRAMES - best,
@@ -204,16 +235,22 @@ def _windows_asked_for(asked: int | None, fitting: int) -> int:
     return count
 
 
-def _lip_windows(frames: np.ndarray, count: int) -> Iterator[Tensor]:
+def _split(rows: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+    """(sum of counts, 1024) into pieces of so many rows."""
+    return np.split(rows, np.cumsum(counts)[:-1]) if counts else []
+
+
+def _lip_windows(frames: np.ndarray, windows: range) -> Iterator[Tensor]:
     """Five frames each, one further a window: (3, 5, 224, 224) float32, BGR."""
-    for start in range(count):
+    for start in windows:
         window = torch.from_numpy(frames[start : start + WINDOW_FRAMES]).flip(-1)
         yield rearrange(window, "f h w c -> c f h w").float()
 
 
-def _audio_windows(coefficients: np.ndarray, count: int) -> Iterator[Tensor]:
+def _audio_windows(coefficients: np.ndarray, windows: range) -> Iterator[Tensor]:
     """Twenty columns each, four further a window: (1, 13, 20) float32."""
-    for start in range(0, count * MFCC_PER_FRAME, MFCC_PER_FRAME):
+    for number in windows:
+        start = number * MFCC_PER_FRAME
         window = coefficients[start : start + WINDOW_MFCC].astype(np.float32)
         yield rearrange(torch.from_numpy(window), "t c -> 1 c t")
 
@@ -226,9 +263,19 @@ def _distances(lip: np.ndarray, audio: np.ndarray) -> np.ndarray:
             f"The features of lips are {lip.shape}, those of the sound {audio.shape}.",
             fix="Take equally many windows of both, and at least one.",
         )
-    if not (np.isfinite(lip).all() and np.isfinite(audio).all()):
+    return _shifted_distances(lip, np.pad(audio, ((MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES), (0, 0))))
+
+
+def _shifted_distances(lip: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """(n, 1024) and (n + S - 1, 1024) -> (n, S) float64."""
+    if not len(lip) or len(around) != len(lip) + 2 * MAX_SHIFT_FRAMES:
+        raise MetricError(
+            f"To {len(lip)} windows of lips belong {len(lip) + 2 * MAX_SHIFT_FRAMES} of sound, not "
+            f"{len(around)}.",
+            fix=f"Take {MAX_SHIFT_FRAMES} more on either side, zeros beyond the clip.",
+        )
+    if not (np.isfinite(lip).all() and np.isfinite(around).all()):
         raise MetricError("SyncNet's features are not finite.", fix="Look for damaged frames or weights.")
-    lips = lip.astype(np.float64) + _DISTANCE_EPS
-    sound = np.pad(audio.astype(np.float64), ((MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES), (0, 0)))
+    lips, sound = lip.astype(np.float64) + _DISTANCE_EPS, around.astype(np.float64)
     shifts = range(2 * MAX_SHIFT_FRAMES + 1)
     return np.stack([np.linalg.norm(lips - sound[k : k + len(lips)], axis=1) for k in shifts], axis=1)
