@@ -24,7 +24,7 @@ from megactor_core.faces.landmarks import Face, detect_faces
 RIGHT_EYE, LEFT_EYE, NOSE = slice(36, 42), slice(42, 48), slice(30, 36)
 FRONTAL_DEGREES: Final = (35, 64)
 """Whole degrees that both angles at the eyes may have [R]."""
-NEAR: Final = 4.0
+NEAR: Final = 6.0
 """Side of the square in which a face is looked for again, in multiples of the last one's (ours)."""
 SQUARE_LEFT, SQUARE_RIGHT, SQUARE_TOP, SQUARE_BOTTOM = 1.25, 1.25, 1.5, 1.0
 """Margins of the release's square from the face's middle, in multiples of its larger side [R]."""

@@ -12,7 +12,7 @@ from megactor_core.config.recipes import load_config
 from megactor_core.config.synth import SynthConfig
 from megactor_core.synthetic.corpus import make_corpus
 
-CLIPS, SIZE_PX, SECONDS = 13, 128, 1.8
+CLIPS, SIZE_PX, SECONDS = 13, 128, 1.68
 
 ConfigFor = Callable[..., CurateConfig]
 

@@ -131,6 +131,7 @@ def test_the_summary_counts_and_says_what_is_missing(
     }
 
 
+@pytest.mark.slow
 def test_an_audit_measures_everything_and_decides_alike(
     corpus: Path, curated: Path, config_for: ConfigFor, manifest: Manifest, tmp_path: Path
 ) -> None:

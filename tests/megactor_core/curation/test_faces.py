@@ -112,7 +112,7 @@ def test_a_face_that_is_overlooked_is_looked_for_where_it_was(monkeypatch: pytes
     frames[0][40, 60] = frames[1][44, 58] = 255
     options = {"back_end": "mediapipe", "second_face_ratio": 0.25, "crop_side_px": 64}
     first, second = look_at(enumerate(frames), **options)  # type: ignore[arg-type]
-    assert seen == [(120, 100), (120, 100), (40, 40)]
+    assert seen == [(120, 100), (120, 100), (60, 60)]
     assert first.face is not None
     assert second.face is not None
     assert second.face.box == pytest.approx((53, 39, 63, 49))

@@ -21,7 +21,8 @@ from megactor_core.metrics.syncnet import clip_features, sync_scores
 
 ConfigFor = Callable[..., CurateConfig]
 Manifest = Callable[[Path], dict[str, dict[str, Any]]]
-FREE = ("rules.min_sync_c=null", "rules.max_sync_offset_frames=null")
+GATES = "measure.gates=[probe,sound,av_sync,sync_screen,sync]"
+FREE = (GATES, "rules.min_sync_c=null", "rules.max_sync_offset_frames=null")
 
 
 class Embedding(nn.Module):
@@ -92,7 +93,7 @@ def test_scores_are_those_of_the_whole_clip_and_each_window_is_embedded_once(
 def test_the_screen_rejects_before_the_rest_is_looked_at(
     few: Path, network: FakeSyncNet, weights: str, config_for: ConfigFor, manifest: Manifest, tmp_path: Path
 ) -> None:
-    strict = (weights, "rules.min_sync_c=1e6", "rules.max_sync_offset_frames=null")
+    strict = (weights, GATES, "rules.min_sync_c=1e6", "rules.max_sync_offset_frames=null")
     curate(config_for(few, output=tmp_path / "out", overrides=strict))
     rows = [row for row in manifest(tmp_path / "out").values() if row["has_sound"]]
     assert {(row["first_reason"], row["stopped_at"]) for row in rows} == {
@@ -128,13 +129,13 @@ def test_when_weights_come_only_sync_is_measured_of_what_had_passed(
 def test_a_clip_without_sound_is_not_measured_and_says_so(
     few: Path, network: FakeSyncNet, weights: str, config_for: ConfigFor, manifest: Manifest, tmp_path: Path
 ) -> None:
-    mute_too = (weights, "rules.require_sound=false")
+    mute_too = (weights, GATES, "rules.require_sound=false")
     curate(
         config_for(few, output=tmp_path / "out", overrides=(*mute_too, "rules.max_sync_offset_frames=null"))
     )
     (row,) = [row for row in manifest(tmp_path / "out").values() if not row["has_sound"]]
     assert row["keep"]
-    assert [text.partition(":")[0] for text in row["unmeasured"]] == ["av_offset_frames", "niqe", "sync_c"]
+    assert [text.partition(":")[0] for text in row["unmeasured"]] == ["av_offset_frames", "sync_c"]
 
 
 def test_an_error_in_one_clip_is_its_own(
@@ -159,15 +160,3 @@ def test_an_error_in_one_clip_is_its_own(
     rows = manifest(tmp_path / "out")
     assert report.errors_by_kind == {"exception": 1}
     assert sorted(row["sync_c"] is None for row in rows.values()) == [False, True, True]
-
-
-def test_a_wrong_offset_is_rejected_or_corrected_as_set(
-    few: Path, network: FakeSyncNet, weights: str, config_for: ConfigFor, manifest: Manifest, tmp_path: Path
-) -> None:
-    free = (weights, "rules.min_sync_c=null", "rules.max_sync_offset_frames=0")
-    curate(config_for(few, output=tmp_path / "out", overrides=(*free, "rules.wrong_offset=correct")))
-    rows = [row for row in manifest(tmp_path / "out").values() if row["has_sound"]]
-    for row in rows:
-        frames = row["sync_offset_frames"]
-        assert row["keep"]
-        assert row["sound_shift_s"] == (frames / 25 if frames else None)
