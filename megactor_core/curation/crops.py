@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from megactor_core.metrics.sync_crop import crop_face, crop_squares
+from megactor_core.metrics.syncnet import SIDE_PX
 
 CROPS: Final = "crops"
 """The row's column that names the file."""
@@ -23,10 +24,13 @@ def write_crops(folder: Path, name: str, frames: Iterable[np.ndarray], points: n
     Raises MetricError where there is no face to crop.
     """
     squares = crop_squares(points)
-    crops = [crop_face(frame, square) for frame, square in zip(frames, squares, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.{os.getpid()}.npy"
-    np.save(path, np.stack(crops))
+    shape = (len(squares), SIDE_PX, SIDE_PX, 3)
+    crops = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    for number, (frame, square) in enumerate(zip(frames, squares, strict=True)):
+        crops[number] = crop_face(frame, square)
+    crops.flush()
     return path
 
 

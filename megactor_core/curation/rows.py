@@ -15,7 +15,7 @@ from typing import Any, Final
 from megactor_core.config.curate import CurateConfig, GateName
 from megactor_core.curation.decide import missing_gates
 from megactor_core.curation.gates import GatePlan
-from megactor_core.curation.measures import of_gate
+from megactor_core.curation.measures import GATE_OF, of_gate
 from megactor_core.curation.sources import Content, SourceClip, Sources, content_of
 from megactor_core.engine.stage import ROW_ID, ROW_VERSION, Row
 
@@ -64,7 +64,7 @@ def row_to_do(
         "done": done,
         "todo": list(todo),
         "stopped": None,
-        "unmeasured": {} if before is None else before["unmeasured"],
+        "unmeasured": {} if before is None else _still_unmeasured(before, done),
         "gate_seconds": {} if before is None else before["gate_seconds"],
         "decodes": 0 if before is None else before["decodes"],
     }
@@ -94,6 +94,11 @@ def is_audited(clip_id: str, *, share: float, seed: int) -> bool:
     """Whether a clip is of the share that is measured whatever rule it breaks: by a hash of its name."""
     digest = hashlib.blake2b(f"{seed} {clip_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _still_unmeasured(before: Row, done: list[GateName]) -> dict[str, str]:
+    """Why measures are absent, of those that are not taken again."""
+    return {name: why for name, why in before["unmeasured"].items() if GATE_OF[name] in done}
 
 
 def _elsewhere(row: Row) -> Row:

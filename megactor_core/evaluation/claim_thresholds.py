@@ -18,6 +18,7 @@ from megactor_core.evaluation.takes import (
     alpha_name,
     scale_name,
 )
+from megactor_core.metrics.statistics import ratio
 
 
 def thresholds_of(results: Results, config: ClaimsConfig, gauge: Mapping[str, Any]) -> Iterator[Threshold]:
@@ -63,7 +64,7 @@ def _audio_scale_thresholds(results: Results, config: ClaimsConfig) -> Iterator[
         )
     if {0.0, 1.5} <= set(config.audio_scales):
         found = [_mean(results, scale_name(scale), "mouth_moves") for scale in (0.0, 1.5)]
-        yield Threshold("mouth amplitude at 1.5 over that at 0", 1.35, True, found[1] / found[0])
+        yield Threshold("mouth amplitude at 1.5 over that at 0", 1.35, True, ratio(found[1], found[0]))
     yield Threshold("shuffled sound: |r| mouth", 0.15, False, abs(_mean(results, SHUFFLED, "mouth_r")))
 
 
@@ -77,9 +78,9 @@ def _alpha_thresholds(results: Results, config: ClaimsConfig) -> Iterator[Thresh
         for alpha in alphas:
             name = f"alpha {alpha:g}: {label} over that at 1"
             if alpha == 0:
-                yield Threshold(name, 0.15, False, abs(gains[alpha] / unit))
+                yield Threshold(name, 0.15, False, abs(ratio(gains[alpha], unit)))
             elif alpha != 1:
-                off = abs(gains[alpha] / unit / alpha - 1)
+                off = abs(ratio(gains[alpha], unit) / alpha - 1)
                 yield Threshold(f"{name}, off proportional", 0.15, False, off)
 
 

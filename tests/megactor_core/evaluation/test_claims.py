@@ -234,6 +234,8 @@ def test_proportional_control_meets_the_wishes_and_a_dead_one_does_not(make_conf
     assert len(alive) == 8
     assert all(one.met for one in alive)
     assert not any(one.met for one in dead if "over that at 1" in one.name)
+    frozen = [one for one in thresholds_of(results(lambda alpha: 0.0), config, {}) if "over that" in one.name]
+    assert all(math.isnan(one.measured) for one in frozen)
 
 
 def test_the_page_shows_numbers_with_intervals_and_seeds(make_config: MakeConfig) -> None:
@@ -270,7 +272,9 @@ def test_the_script_names_what_is_wrong(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_measured_in_one_call_and_nothing_is_made_twice(make_config: MakeConfig) -> None:
+def test_a_checkpoint_is_measured_in_one_call_and_nothing_is_made_twice(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config(
         claims=["table3", "audio-scale", "alpha", "stillness", "leak", "temporal"],
         audio_scales=[0, 1],
@@ -279,15 +283,15 @@ def test_a_checkpoint_is_measured_in_one_call_and_nothing_is_made_twice(make_con
         seeds=[0],
         strips=1,
         generate={"steps": 1},
+        before=tmp_path / "checkpoint",
     )
-    config = config.updated(before=config.checkpoint)
     init_checkpoint(config.checkpoint, preset="tiny", seed=0)
     save_gauge(config.gauge, Gauge(GaugeNetwork(), {}))
     report = measure_claims(config)
     assert set(report.takes) == {take.name for take in takes_of(config)}
     assert all(not one.failures for one in report.takes.values())
     mixed = report.takes[AV].values
-    assert {"mouth_r", "width_r", "eyes_r", "yaw_r", "psnr", "ssim", "face_share", "jitter"} <= mixed.keys()
+    assert {"mouth_r", "width_r", "mouth_moves", "psnr", "ssim", "face_share", "jitter"} <= mixed.keys()
     assert mixed["psnr"].count == 2
     assert 0 < mixed["psnr"].mean < 100
     saved = json.loads((config.output / RESULT).read_text())
