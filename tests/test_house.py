@@ -14,7 +14,7 @@ LEVELS = (
     {"errors"},
     {"files", "listener", "version"},
     {"config", "weights_sources"},
-    {"media", "engine", "weights", "provenance"},
+    {"media", "engine", "pages", "weights", "provenance"},
     {"faces"},
     {"models", "diffusion", "synthetic"},
     {"metrics", "data"},

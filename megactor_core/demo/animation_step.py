@@ -19,13 +19,13 @@ from megactor_core.demo.montage import Montage, Tile, moments
 from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import Workplace
 from megactor_core.errors import MegActorError
-from megactor_core.evaluation.page import Markup, note, paragraph, table, tag
 from megactor_core.faces.landmarks import detect_landmarks
 from megactor_core.files import sha256_of, write_json
 from megactor_core.listener import Listener
 from megactor_core.media.video import read_video
 from megactor_core.metrics.geometry import FaceMeasures
 from megactor_core.metrics.motion import head_shift, mouth_amplitude
+from megactor_core.pages.page import Markup, note, paragraph, table, tag
 
 FPS: Final = AnimateConfig().fps
 STRIP_FRAMES: Final = 6

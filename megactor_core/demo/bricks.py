@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from megactor_core.demo.command import Command
-from megactor_core.evaluation.page import Markup, escaped, jpeg, tag
 from megactor_core.media.image import side_by_side
+from megactor_core.pages.page import Markup, escaped, jpeg, tag
 
 QUALITY: Final = 85
 """Of JPEGs (ours)."""

@@ -9,9 +9,9 @@ from megactor_core.demo.bricks import picture
 from megactor_core.demo.command import Command
 from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import IN_PROCESS, Workplace
-from megactor_core.evaluation.page import Markup, note, paragraph
 from megactor_core.listener import Listener
 from megactor_core.media.image import read_image
+from megactor_core.pages.page import Markup, note, paragraph
 from megactor_core.preprocessing.preprocess import preprocess
 from megactor_core.preprocessing.report import PreprocessReport
 from megactor_core.preprocessing.sheet import sample_sheet

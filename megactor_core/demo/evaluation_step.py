@@ -12,13 +12,13 @@ from megactor_core.demo.workplace import IN_PROCESS, Workplace
 from megactor_core.engine.stage import Row
 from megactor_core.evaluation.catalogue import BY_NAME
 from megactor_core.evaluation.clip import read_arrays
-from megactor_core.evaluation.page import Markup, jpeg, note, paragraph, table, tag
 from megactor_core.evaluation.pairing import pair_of
 from megactor_core.evaluation.report import REPORT
 from megactor_core.evaluation.result import EvaluateResult, SetResult
 from megactor_core.evaluation.run import evaluate
 from megactor_core.evaluation.strips import Strip
 from megactor_core.listener import Listener
+from megactor_core.pages.page import Markup, jpeg, note, paragraph, table, tag
 
 CAPTIONS: Final = {"A": "A: its sound", "V": "V: its video", "A+V": "A+V: its sound, head and eyes"}
 MODES: Final = tuple(CAPTIONS)

@@ -11,8 +11,8 @@ from megactor_core.demo.bricks import shell
 from megactor_core.demo.record import StepTime
 from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import Workplace
-from megactor_core.evaluation.page import Markup, Page, note, paragraph, table
 from megactor_core.files import atomic_path
+from megactor_core.pages.page import Markup, Page, note, paragraph, table
 from megactor_core.version import megactor_version
 
 Done = tuple[Step, Shown, StepTime]
@@ -28,7 +28,7 @@ def write_report(workplace: Workplace, done: Sequence[Done]) -> None:
 
 def report_page(workplace: Workplace, done: Sequence[Done]) -> str:
     """The page as HTML."""
-    page = Page(TITLE)
+    page = Page(TITLE, made_by="megactor demo")
     page.head(*_head(workplace))
     for _, shown, _ in done:
         page.head(*shown.head)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megactor_core.demo.command import Command
-from megactor_core.evaluation.page import Markup
 from megactor_core.listener import Listener
+from megactor_core.pages.page import Markup
 
 
 @dataclass(frozen=True, slots=True)

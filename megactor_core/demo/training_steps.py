@@ -11,10 +11,10 @@ from megactor_core.demo.bricks import picture
 from megactor_core.demo.command import Command
 from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import IN_PROCESS, Workplace
-from megactor_core.evaluation.charts import Line, line_chart
-from megactor_core.evaluation.page import Markup, paragraph, tag
 from megactor_core.listener import Listener
 from megactor_core.media.image import read_image
+from megactor_core.pages.charts import Line, line_chart
+from megactor_core.pages.page import Markup, paragraph, tag
 from megactor_core.training.held_out_grid import FOLDER
 from megactor_core.training.start import FINAL
 from megactor_core.training.train import TrainReport, train

@@ -10,11 +10,15 @@ from typing import Any, Final
 
 from megactor_core.errors import MetricError, OutputError
 from megactor_core.evaluation.catalogue import BY_NAME, Measure
-from megactor_core.evaluation.charts import interval_bar
 from megactor_core.evaluation.clip import read_arrays
 from megactor_core.evaluation.compare import ComparedMetric, Comparison, Values, clips_by_key
-from megactor_core.evaluation.page import (
-    GENERATOR,
+from megactor_core.evaluation.report import GENERATOR
+from megactor_core.evaluation.report_clips import RANKED_BY, SHOWN
+from megactor_core.evaluation.run import OUTPUTS
+from megactor_core.evaluation.strips import Strip
+from megactor_core.files import atomic_path
+from megactor_core.pages.charts import interval_bar
+from megactor_core.pages.page import (
     Markup,
     Page,
     facts,
@@ -25,10 +29,6 @@ from megactor_core.evaluation.page import (
     table,
     tag,
 )
-from megactor_core.evaluation.report_clips import RANKED_BY, SHOWN
-from megactor_core.evaluation.run import OUTPUTS
-from megactor_core.evaluation.strips import Strip
-from megactor_core.files import atomic_path
 
 COMPARISON: Final = "comparison.html"
 _MOST_WARNINGS: Final = 20
@@ -51,7 +51,7 @@ def write_comparison(comparison: Comparison, *, output: Path | None) -> Path:
 
 def comparison_page(comparison: Comparison) -> str:
     """The page as HTML; the results' folders are read for the clips' values and pictures."""
-    page = Page("Two evaluations compared")
+    page = Page("Two evaluations compared", made_by=GENERATOR)
     page.head(facts({"A": comparison.a, "B": comparison.b}))
     page.head(*(paragraph(warning, of="warn") for warning in islice(comparison.warnings, _MOST_WARNINGS)))
     page.section("Differences", *_differences(comparison))

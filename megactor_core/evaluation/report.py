@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from megactor_core.evaluation.catalogue import MEASURES, PAPER_MEASURES, measures_of
-from megactor_core.evaluation.page import (
+from megactor_core.evaluation.pairing import Failure
+from megactor_core.evaluation.paper_tables import TextTable, paper_tables
+from megactor_core.evaluation.report_clips import clips_of_set
+from megactor_core.evaluation.report_controls import controls
+from megactor_core.evaluation.result import EvaluateResult, MetricValue, SetResult
+from megactor_core.files import atomic_path
+from megactor_core.pages.page import (
     Markup,
     Page,
     bullets,
@@ -24,14 +30,10 @@ from megactor_core.evaluation.page import (
     table,
     tag,
 )
-from megactor_core.evaluation.pairing import Failure
-from megactor_core.evaluation.paper_tables import TextTable, paper_tables
-from megactor_core.evaluation.report_clips import clips_of_set
-from megactor_core.evaluation.report_controls import controls
-from megactor_core.evaluation.result import EvaluateResult, MetricValue, SetResult
-from megactor_core.files import atomic_path
 
 REPORT: Final = "report.html"
+GENERATOR: Final = "megactor evaluate"
+"""By what a page says who made it."""
 MOST_LISTED: Final = 20
 """Lines of a list; what is more is counted (ours)."""
 _MOST_REASONS: Final = 5
@@ -53,7 +55,7 @@ def write_report(result: EvaluateResult) -> Path:
 
 def report_page(result: EvaluateResult) -> str:
     """The page as HTML."""
-    page = Page(f"Evaluation by protocol {result.protocol['name']}")
+    page = Page(f"Evaluation by protocol {result.protocol['name']}", made_by=GENERATOR)
     page.head(*_head(result))
     page.section("As in the paper's tables", *_paper(result))
     page.section("All numbers", *_numbers(result))

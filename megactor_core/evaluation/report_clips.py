@@ -9,12 +9,12 @@ import numpy as np
 from megactor_core.engine.stage import Row
 from megactor_core.errors import MetricError
 from megactor_core.evaluation.catalogue import BY_NAME, MEASURES, Measure
-from megactor_core.evaluation.charts import Line, Look, histogram, line_chart
 from megactor_core.evaluation.clip import read_arrays
 from megactor_core.evaluation.meters import PSNR_MOST_DB
-from megactor_core.evaluation.page import Markup, jpeg, note, number, paragraph, table, tag
 from megactor_core.evaluation.result import EvaluateResult, SetResult
 from megactor_core.evaluation.strips import Strip
+from megactor_core.pages.charts import Line, Look, histogram, line_chart
+from megactor_core.pages.page import Markup, jpeg, note, number, paragraph, table, tag
 
 SHOWN: Final = 3
 """Clips at either end (ours)."""

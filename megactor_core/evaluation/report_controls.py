@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from megactor_core.evaluation.charts import Line, line_chart
 from megactor_core.evaluation.controls import ControlResult
-from megactor_core.evaluation.page import Markup, bullets, interval, note, number, paragraph, table, tag
+from megactor_core.pages.charts import Line, line_chart
+from megactor_core.pages.page import Markup, bullets, interval, note, number, paragraph, table, tag
 
 MOST_LINES: Final = 30
 """Clips with a line of their own (ours)."""

@@ -15,8 +15,8 @@ from megactor_core.demo.record import StepTime
 from megactor_core.demo.report import report_page
 from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import FAST, DefaultModel, Workplace
-from megactor_core.evaluation.page import paragraph
 from megactor_core.models.checkpoint import CheckpointInfo
+from megactor_core.pages.page import paragraph
 
 
 def workplace(**info: object) -> Workplace:

@@ -12,9 +12,9 @@ from megactor_core.demo.run import run_at_scale, run_demo
 from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import FAST, FULL, DefaultModel, Scale
 from megactor_core.errors import Interrupted, OutputError, Terminated
-from megactor_core.evaluation.page import paragraph
 from megactor_core.listener import Listener
 from megactor_core.models.checkpoint import CheckpointInfo
+from megactor_core.pages.page import paragraph
 
 TINY = Scale(
     name="other",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megactor_core.evaluation.charts import HEIGHT, WIDTH, Line, histogram, interval_bar, line_chart
+from megactor_core.pages.charts import HEIGHT, WIDTH, Line, histogram, interval_bar, line_chart
 
 
 def points(chart: str) -> list[np.ndarray]:

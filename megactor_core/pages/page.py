@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from megactor_core.evaluation.page_style import STYLE
+from megactor_core.pages.style import STYLE
 from megactor_core.version import megactor_version
 
 Attributes = Mapping[str, str | int]
 _VOID: Final = frozenset({"img", "meta", "line", "path", "circle", "rect", "polyline"})
-GENERATOR: Final = "megactor evaluate"
-"""By what a page says who made it."""
 _MOST_CHARACTERS: Final = 400
 """Of one text: a message may hold a path of any length."""
 
@@ -26,10 +24,11 @@ class Markup(str):
 
 
 class Page:
-    """Sections one after the other, with a list of them at the top."""
+    """Sections one after the other, their list at the top; `made_by` is the command that wrote it."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, made_by: str) -> None:
         self._title = title
+        self._made_by = made_by
         self._head: list[Markup] = []
         self._sections: list[tuple[str, Markup]] = []
 
@@ -51,7 +50,7 @@ class Page:
             tag("meta", {"charset": "utf-8"}),
             tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
             tag("meta", {"name": "color-scheme", "content": "light dark"}),
-            tag("meta", {"name": "generator", "content": f"{GENERATOR} {megactor_version()}"}),
+            tag("meta", {"name": "generator", "content": f"{self._made_by} {megactor_version()}"}),
         )
         head = tag("head", {}, *meta, tag("title", {}, self._title), tag("style", {}, Markup(STYLE)))
         top = tag("header", {}, tag("h1", {}, self._title), *self._head)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from megactor_core.evaluation.page import Markup, joined, tag
+from megactor_core.pages.page import Markup, joined, tag
 
 Look = Literal["real", "made", "third", "faint", "ideal"]
 """A class of the page's style."""
