@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     temporary = temporary_beside(final)
     try:
         yield temporary
+        _make_readable([temporary])
         _flush(temporary)
         os.replace(temporary, final)
         _flush(final.parent)
@@ -45,6 +46,7 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _make_readable(path for path in temporary.rglob("*") if path.is_file())
         flush_folder(temporary)
         os.rename(temporary, final)
         _flush(final.parent)
@@ -123,6 +125,14 @@ def flush_folder(folder: Path, *, contents: bool = True) -> None:
     for path in folder.iterdir() if contents else ():
         _flush(path)
     _flush(folder)
+
+
+def _make_readable(paths: Iterable[Path]) -> None:
+    """Give files the mode that this user's new files have: safetensors writes for its owner's eyes alone."""
+    umask = os.umask(0o077)  # can only be read by setting it
+    os.umask(umask)
+    for path in paths:
+        path.chmod(0o666 & ~umask)
 
 
 def _flush(path: Path) -> None:
