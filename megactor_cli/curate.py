@@ -7,6 +7,7 @@ import typer
 
 from megactor_cli.console import Console
 from megactor_cli.options import (
+    NO_METAVAR,
     Json,
     Overrides,
     Quiet,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from megactor_core.curation.summary import CurateReport
 
 _IN, _WHAT, _WORK = "Inputs and output", "Decisions", "Work"
+_AHEAD = "Before and while it runs"
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:
@@ -52,6 +54,25 @@ def curate(
         ),
     ] = None,
     audit: Annotated[Text, _of("audit", _WHAT, "SHARE")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            metavar=NO_METAVAR,
+            rich_help_panel=_AHEAD,
+            help="Measure a sample in a temporary folder and say what all of it will cost and give.",
+        ),
+    ] = False,
+    hours: Annotated[Text, _of("hours", _AHEAD, "H")] = None,
+    status: Annotated[
+        bool,
+        typer.Option(
+            "--status",
+            metavar=NO_METAVAR,
+            rich_help_panel=_AHEAD,
+            help="Say how far the run in --output is, from any shell; nothing is touched.",
+        ),
+    ] = False,
     engine: Annotated[Text, _of("engine", _WORK, "NAME")] = None,
     workers: Annotated[Text, _of("workers", _WORK, "N")] = None,
     retry_errors: Annotated[bool | None, config_flag(CurateConfig, "retry_errors", panel=_WORK)] = None,
@@ -68,9 +89,14 @@ def curate(
 
     Example: megactor curate data/raw/hdtf --output data/curated --workers 8
     """
+    _require_one_mode(dry_run=dry_run, status=status, decide=decide is not None, hours=hours)
     given = fields_given(CurateConfig, locals()) | {"sources": tuple(sources) if sources else None}
     if decide is not None:
         _require_nothing_but_rules(sources, recipe)
+    if status and sources:
+        raise UsageError(
+            f"--status reads the run in --output, not '{sources[0]}'.", fix="Leave the sources out."
+        )
     config = load_config(
         CurateConfig,
         command="curate",
@@ -79,11 +105,25 @@ def curate(
         options=given,
     )
     console = Console(json=json, quiet=quiet)
-    report = _measure(config, console) if decide is None else _decide(config, console)
-    if console.json:
-        console.print_json(report.to_json())
+    if status:
+        _tell_status(config, console)
+    elif dry_run:
+        _foretell(config, console)
     else:
-        _show(report, console)
+        report = _measure(config, console) if decide is None else _decide(config, console)
+        if console.json:
+            console.print_json(report.to_json())
+        else:
+            _show(report, console)
+
+
+def _require_one_mode(*, dry_run: bool, status: bool, decide: bool, hours: str | None) -> None:
+    modes = {"--dry-run": dry_run, "--status": status, "--decide": decide}
+    given = [name for name, is_given in modes.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} do not go together.", fix="Give one of them.")
+    if hours is not None and not dry_run:
+        raise UsageError("--hours says to what a dry run is projected.", fix="Add --dry-run.")
 
 
 def _require_nothing_but_rules(sources: list[Path] | None, recipe: str | None) -> None:
@@ -111,6 +151,29 @@ def _decide(config: CurateConfig, console: Console) -> "CurateReport":
     return decide_again(config, on_note=console.note)
 
 
+def _foretell(config: CurateConfig, console: Console) -> None:
+    from megactor_cli.curate_dry_run import show_dry_run
+    from megactor_core.curation.dry_run import dry_run
+
+    with console.progress() as on_progress:
+        report = dry_run(config, on_progress=on_progress, on_note=console.note)
+    if console.json:
+        console.print_json(report.to_json())
+    else:
+        show_dry_run(report, console)
+
+
+def _tell_status(config: CurateConfig, console: Console) -> None:
+    from megactor_cli.curate_status import show_status
+    from megactor_core.curation.status import read_status
+
+    status = read_status(config)
+    if console.json:
+        console.print_json(status.to_json())
+    else:
+        show_status(status, console)
+
+
 def _show(report: "CurateReport", console: Console) -> None:
     console.facts(
         {
@@ -121,6 +184,7 @@ def _show(report: "CurateReport", console: Console) -> None:
             "errors": f"{report.errors} ({_counts(report.errors_by_kind)})" if report.errors else 0,
             "time": f"{report.wall_seconds:.1f} s, {report.worker_cpu_seconds:.1f} s of processor time",
             "manifest": report.manifest,
+            "report": report.report,
         }
     )
     _show_reasons(report, console)

@@ -178,6 +178,24 @@ class RulesConfig(Config):
     """duplicate: the same file, or overlapping parts of the same source in two data sets."""
 
 
+class ForecastConfig(Config):
+    """How a dry run draws its sample and what it is projected to. (All values ours.)"""
+
+    clips: int = Field(200, ge=1)
+    """Clips of each data set that are measured, at most."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Which clips those are."""
+    size_groups: int = Field(4, ge=1, le=100)
+    """Groups by size of the file, or by length where a manifest gives it, from which clips of a data set are
+    drawn evenly."""
+    resamples: int = Field(1000, ge=100, le=100_000)
+    """Times that the sample is drawn anew from itself for the intervals of sums (bootstrap)."""
+    cores: int | None = Field(None, ge=1)
+    """Cores of the machine whose time is foretold. None: one for each worker process."""
+    gpus: int | None = Field(None, ge=1)
+    """GPUs of that machine. None: those of this one."""
+
+
 class CurateConfig(EngineConfig):
     """From raw video to a data set; None means: see the field."""
 
@@ -190,6 +208,9 @@ class CurateConfig(EngineConfig):
     rule: says how often cheap gates reject clips that are good."""
     audit_seed: int = Field(0, ge=0, lt=2**63)
     """Which clips those are."""
+    hours: float | None = Field(None, gt=0)
+    """Hours of raw video like the sources that a dry run is projected to, beside the sources themselves."""
+    forecast: ForecastConfig = ForecastConfig()
 
     measure: MeasureConfig = MeasureConfig()
     rules: RulesConfig = RulesConfig()

@@ -1,7 +1,8 @@
 """megactor curate: every clip is measured, cheapest measures first, and kept or rejected with reasons."""
 
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from megactor_core.curation.manifest import judge
 from megactor_core.curation.output import CONFIG, JOURNAL, LOCK, WORK, require_own_output
 from megactor_core.curation.publish import publish
 from megactor_core.curation.rows import Rows, as_they_are
+from megactor_core.curation.run_record import RunRecord, recorded
 from megactor_core.curation.sources import Sources, find_sources
 from megactor_core.curation.summary import CurateReport
 from megactor_core.engine.job import JobReport, run_job
 from megactor_core.engine.journal import Journal
-from megactor_core.engine.stage import ROW_ID, Stage
+from megactor_core.engine.stage import ROW_ID, Outcome, Row, Stage
 from megactor_core.errors import Interrupted
 from megactor_core.files import require_writable_folder, sole_owner
 from megactor_core.listener import Listener, OnNote, OnProgress
@@ -38,31 +40,26 @@ def curate(
     sources = find_sources(config)
     require_own_output(config)
     plan = plan_gates(config.measure, on_progress=listener.phase("getting the face models"))
-    _say(listener, sources, plan)
+    announce(listener, sources, plan)
     require_writable_folder(config.output)
     with sole_owner(config.output / LOCK):
         journal = Journal(config.output / JOURNAL)
         save_config(config, config.output / CONFIG)
         earlier = {row[ROW_ID]: row for row in journal.results()}
         work = config.output.absolute() / WORK
-        try:
-            rows = Rows(sources, earlier, plan=plan, config=config)
-            job = _work(_stages(config, plan, work), rows, journal, config, listener.progress)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)  # of this run and of killed ones: no worker is left
-        results = as_they_are(journal.results(), sources)
-        judged = judge(results, config.rules, gates=plan.gates, versions=plan.versions)
-        return publish(judged, config, missing=[asdict(item) for item in plan.missing], job=job)
+        with recorded(_record(sources, earlier, journal, plan), config.output):
+            try:
+                rows = Rows(sources, earlier, plan=plan, config=config)
+                job = _work(_stages(config, plan, work), rows, journal, config, listener.progress)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)  # of this run and of killed ones: no worker is left
+            results = as_they_are(journal.results(), sources)
+            judged = judge(results, config.rules, gates=plan.gates, versions=plan.versions)
+            return publish(judged, config, missing=[asdict(item) for item in plan.missing], job=job)
 
 
-def _stages(config: CurateConfig, plan: GatePlan, work: Path) -> list[Stage]:
-    # Brings PyTorch along, which takes longer to load than a mistake in a path takes to find.
-    from megactor_core.curation.stages import make_stages
-
-    return make_stages(config, plan, work=work)
-
-
-def _say(listener: Listener, sources: Sources, plan: GatePlan) -> None:
+def announce(listener: Listener, sources: Sources, plan: GatePlan) -> None:
+    """Say what there is to curate, and what cannot be measured of it."""
     datasets = sorted({clip.dataset for clip in sources.clips})
     listener.note(f"{len(sources.clips)} clips in {', '.join(datasets)}.")
     for text in sources.notes:
@@ -72,19 +69,42 @@ def _say(listener: Listener, sources: Sources, plan: GatePlan) -> None:
         listener.note(f"Not measured: {missing.what}{instead}. {missing.fix}")
 
 
+def _record(sources: Sources, earlier: Mapping[str, Row], journal: Journal, plan: GatePlan) -> RunRecord:
+    return RunRecord.of_this_process(
+        run=journal.last_run() + 1,
+        clips=len(sources.clips),
+        elsewhere=len(earlier.keys() - {clip.clip_id for clip in sources.clips}),
+        plan=plan,
+    )
+
+
+def _stages(config: CurateConfig, plan: GatePlan, work: Path) -> list[Stage]:
+    # Brings PyTorch along, which takes longer to load than a mistake in a path takes to find.
+    from megactor_core.curation.stages import make_stages
+
+    return make_stages(config, plan, work=work)
+
+
 def _work(
     stages: Sequence[Stage], rows: Rows, journal: Journal, config: CurateConfig, progress: OnProgress
 ) -> JobReport:
-    """Run the job; an interruption says how far it came."""
-    ended = 0
+    """Run the job; its progress tells the pace, an interruption how far it came."""
+    ended, video_seconds, begun = 0, 0.0, time.monotonic()
+
+    def add(outcome: Outcome) -> None:
+        nonlocal video_seconds
+        video_seconds += outcome.row["measures"].get("seconds") or 0.0
 
     def count(phase: str, done: int, total: int) -> None:
         nonlocal ended
         ended = done
-        progress(phase, done, total)
+        pace = video_seconds / max(time.monotonic() - begun, 1e-9)
+        progress(f"{phase}, {pace:.1f} x real time" if video_seconds else phase, done, total)
 
     try:
-        return run_job(stages, rows, journal=journal, config=config, phase="curating", on_progress=count)
+        return run_job(
+            stages, rows, journal=journal, config=config, phase="curating", on_progress=count, on_row=add
+        )
     except (KeyboardInterrupt, Interrupted) as stop:
         kind = type(stop) if isinstance(stop, Interrupted) else Interrupted
         raise kind(

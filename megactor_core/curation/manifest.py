@@ -6,7 +6,7 @@ cost. Two runs over the same clips differ in the last group alone.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from megactor_core.engine.stage import ROW_ID, Row
 from megactor_core.files import atomic_path
 
 MANIFEST: Final = "manifest.parquet"
+DUPLICATE: Final = "duplicate"
+"""Why a clip is rejected that shows what another one does."""
 _TYPES: Final[Mapping[Kind, pa.DataType]] = {
     "whole": pa.int64(),
     "number": pa.float64(),
@@ -41,6 +43,7 @@ SCHEMA: Final = pa.schema(
         ("source_id", pa.string()),
         ("split", pa.string()),
         ("source_uri", pa.string()),
+        ("driver_path", pa.string()),
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
         ("keep", pa.bool_()),
@@ -77,6 +80,10 @@ class Judged:
     decision: Decision | None
     """None for one that failed."""
     split: Split
+    done: tuple[GateName, ...]
+    """Gates whose measures are known."""
+    gates: tuple[GateName, ...]
+    """Gates there are, in order."""
 
     @property
     def keep(self) -> bool:
@@ -106,12 +113,26 @@ def judge(
     judged = []
     for row in sorted(rows, key=lambda row: str(row[ROW_ID])):
         measures, done = known(row, row["versions"] if versions is None else versions)
-        decision = None
-        if row["status"] != "error":
-            own: Sequence[GateName] = row["gates"] if gates is None else gates
-            decision = decide(measures, done=done, gates=own, rules=rules)
-        judged.append(Judged(row, measures, decision, splits[row[ROW_ID]]))
-    return judged if rules.duplicates == "keep" else _without_duplicates(judged)
+        own = tuple(row["gates"] if gates is None else gates)
+        clip = Judged(row, measures, None, splits[row[ROW_ID]], tuple(done), own)
+        judged.append(clip if row["status"] == "error" else decide_alone(clip, rules))
+    return without_duplicates(judged, rules)
+
+
+def decide_alone(clip: Judged, rules: RulesConfig) -> Judged:
+    """A clip that could be measured, by these rules and its own measures, whatever the others show."""
+    return replace(clip, decision=decide(clip.measures, done=clip.done, gates=clip.gates, rules=rules))
+
+
+def without_duplicates(judged: list[Judged], rules: RulesConfig) -> list[Judged]:
+    """The same clips; of kept ones that show the same, all but one are rejected, if they are to be."""
+    if rules.duplicates == "keep":
+        return judged
+    duplicates = find_duplicates([_placed(clip.row, clip.split) for clip in judged if clip.keep])
+    return [
+        _rejected_as_copy(clip, of=duplicates[clip.row[ROW_ID]]) if clip.row[ROW_ID] in duplicates else clip
+        for clip in judged
+    ]
 
 
 def write_manifest(output: Path, judged: Iterable[Judged], rules: RulesConfig) -> Path:
@@ -126,12 +147,13 @@ def write_manifest(output: Path, judged: Iterable[Judged], rules: RulesConfig) -
 def to_record(clip: Judged, rules: RulesConfig, *, output: Path) -> dict[str, Any]:
     """A row of the manifest."""
     row, decision = clip.row, clip.decision
-    seconds = row["gate_seconds"]
+    seconds, driver = row["gate_seconds"], row.get("driver_path")
     return {
         **{name: row[name] for name in ("dataset", "identity", "source_id", "start_s", "end_s", "audited")},
         "clip_id": row[ROW_ID],
         "split": clip.split,
         "source_uri": os.path.relpath(row["source_path"], output.absolute()),
+        "driver_path": driver and os.path.relpath(driver, output.absolute()),
         "keep": clip.keep,
         "reasons": [failure.reason for failure in clip.failures],
         "first_reason": clip.failures[0].rule if clip.failures else None,
@@ -166,19 +188,8 @@ def sound_shift(measures: Measures, rules: RulesConfig) -> float | None:
     return float(frames / VIDEO_FPS)
 
 
-def _without_duplicates(judged: list[Judged]) -> list[Judged]:
-    kept = [_placed(clip.row, clip.split) for clip in judged if clip.keep]
-    duplicates = find_duplicates(kept)
-    result = []
-    for clip in judged:
-        other = duplicates.get(clip.row[ROW_ID])
-        if other is None:
-            result.append(clip)
-        else:
-            failure = Failure("duplicate", None, None, f"of {other}")
-            decision = Decision("rejected", (failure,), ())
-            result.append(Judged(clip.row, clip.measures, decision, clip.split))
-    return result
+def _rejected_as_copy(clip: Judged, *, of: str) -> Judged:
+    return replace(clip, decision=Decision("rejected", (Failure(DUPLICATE, None, None, f"of {of}"),), ()))
 
 
 def _placed(row: Row, split: Split) -> Placed:

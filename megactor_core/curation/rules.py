@@ -33,6 +33,23 @@ Check = Callable[[Measures, RulesConfig], Failure | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """The number that a rule looks at, and the limit that it must keep."""
+
+    name: str
+    """What it is: a measure's name, or words where it is made of several."""
+    value: Callable[[Measures, RulesConfig], float | None]
+    """None: nothing that could be held against the clip."""
+    limit: Callable[[RulesConfig], float]
+    is_floor: bool
+    """Whether less than the limit breaks the rule; else, more."""
+    unit: str = ""
+
+    def is_past(self, value: float, limit: float) -> bool:
+        return value < limit if self.is_floor else value > limit
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A rule, what it needs, and the gate after which it can be checked."""
 
@@ -42,6 +59,8 @@ class Rule:
     """Its limits; where one is None, the rule is off."""
     check: Check
     """Called where all measures and limits are there."""
+    bound: Bound | None = None
+    """What `check` compares; None for a rule that is no matter of numbers."""
 
     @property
     def gate(self) -> GateName:
@@ -57,9 +76,16 @@ class Rule:
 
     def broken_by(self, measures: Measures, rules: RulesConfig) -> Failure | None:
         """How the clip breaks the rule; None where it does not, or there is nothing to tell by."""
-        if not self.is_on(rules) or any(measures.get(name) is None for name in self.measures):
+        return self.check(measures, rules) if self._can_tell(measures, rules) else None
+
+    def value(self, measures: Measures, rules: RulesConfig) -> float | None:
+        """The number that is compared with the limit; None where nothing is."""
+        if self.bound is None or not self._can_tell(measures, rules):
             return None
-        return self.check(measures, rules)
+        return self.bound.value(measures, rules)
+
+    def _can_tell(self, measures: Measures, rules: RulesConfig) -> bool:
+        return self.is_on(rules) and all(measures.get(name) is not None for name in self.measures)
 
 
 def broken_rules(
@@ -78,49 +104,58 @@ def rule_named(name: str) -> Rule:
     raise UsageError(f"There is no rule '{name}';", fix=nearest(name, [rule.name for rule in RULES]))
 
 
-# ---------------------------------------------------------------- rules of one measure and one limit
+# ---------------------------------------------------------------- rules of a number and a limit
+
+
+def _bounded(
+    name: str,
+    measures: tuple[str, ...],
+    settings: tuple[str, ...],
+    bound: Bound,
+    says: Callable[[Measures, RulesConfig], str] | None = None,
+) -> Rule:
+    """A rule that a number past its limit breaks; `says` puts the two into words where they alone do not."""
+
+    def check(measured: Measures, rules: RulesConfig) -> Failure | None:
+        value, limit = bound.value(measured, rules), bound.limit(rules)
+        if value is None or not bound.is_past(value, limit):
+            return None
+        text = _compared(value, limit, bound) if says is None else says(measured, rules)
+        return Failure(name, float(value), float(limit), text)
+
+    return Rule(name, measures, settings, check, bound)
 
 
 def _least(name: str, measure: str, setting: str, unit: str = "") -> Rule:
     """Broken by a measure below the limit."""
-
-    def check(measures: Measures, rules: RulesConfig) -> Failure | None:
-        return _below(name, measures[measure], getattr(rules, setting), unit)
-
-    return Rule(name, (measure,), (setting,), check)
+    return _bounded(name, (measure,), (setting,), _plain(measure, setting, unit, is_floor=True))
 
 
 def _most(name: str, measure: str, setting: str, unit: str = "") -> Rule:
     """Broken by a measure above the limit."""
-
-    def check(measures: Measures, rules: RulesConfig) -> Failure | None:
-        return _above(name, measures[measure], getattr(rules, setting), unit)
-
-    return Rule(name, (measure,), (setting,), check)
+    return _bounded(name, (measure,), (setting,), _plain(measure, setting, unit, is_floor=False))
 
 
-def _below(name: str, value: float, limit: float, unit: str = "") -> Failure | None:
-    text = f"{_short(value)}{unit} < {_short(limit)}{unit}"
-    return Failure(name, float(value), float(limit), text) if value < limit else None
+def _plain(measure: str, setting: str, unit: str, *, is_floor: bool) -> Bound:
+    return Bound(
+        name=measure,
+        value=lambda measures, _rules: measures[measure],
+        limit=lambda rules: getattr(rules, setting),
+        is_floor=is_floor,
+        unit=unit,
+    )
 
 
-def _above(name: str, value: float, limit: float, unit: str = "") -> Failure | None:
-    text = f"{_short(value)}{unit} > {_short(limit)}{unit}"
-    return Failure(name, float(value), float(limit), text) if value > limit else None
+def _compared(value: float, limit: float, bound: Bound) -> str:
+    sign = "<" if bound.is_floor else ">"
+    return f"{_short(value)}{bound.unit} {sign} {_short(limit)}{bound.unit}"
 
 
 def _short(value: Any) -> str:
     return f"{value:.4g}"
 
 
-# ---------------------------------------------------------------- the others
-
-
-def _frame_too_small(measures: Measures, rules: RulesConfig) -> Failure | None:
-    width, height, limit = measures["width"], measures["height"], rules.min_frame_px or 0
-    if min(width, height) >= limit:
-        return None
-    return Failure("frame_too_small", min(width, height), limit, f"{width}x{height} < {limit}x{limit}")
+# ---------------------------------------------------------------- their numbers and limits
 
 
 def _no_sound(measures: Measures, rules: RulesConfig) -> Failure | None:
@@ -131,89 +166,75 @@ def _no_sound(measures: Measures, rules: RulesConfig) -> Failure | None:
     return Failure("no_sound", None, None, said.get(state, str(state)))
 
 
-def _light_no_face(measures: Measures, rules: RulesConfig) -> Failure | None:
-    return _below("light_no_face", measures["light_face_share"], rules.light_single_share or 0.0)
+def _frame_side(measures: Measures, _rules: RulesConfig) -> float:
+    return float(min(measures["width"], measures["height"]))
 
 
-def _light_several_faces(measures: Measures, rules: RulesConfig) -> Failure | None:
-    several = measures["light_face_share"] - measures["light_single_share"]
-    return _several("light_several_faces", several, rules.light_single_share or 0.0, rules)
+def _frame_said(measures: Measures, rules: RulesConfig) -> str:
+    return f"{measures['width']}x{measures['height']} < {rules.min_frame_px}x{rules.min_frame_px}"
 
 
-def _light_face_too_small(measures: Measures, rules: RulesConfig) -> Failure | None:
-    limit = rules.guard * (rules.min_face_px or 0)
-    return _below("light_face_too_small", measures["light_face_px"], limit, " px")
-
-
-def _no_face(measures: Measures, rules: RulesConfig) -> Failure | None:
-    return _below("no_face", measures["face_share"], rules.min_single_share or 0.0)
-
-
-def _several_faces(measures: Measures, rules: RulesConfig) -> Failure | None:
-    several = measures["face_share"] - measures["single_share"]
-    return _several("several_faces", several, rules.min_single_share or 0.0, rules)
-
-
-def _several(name: str, share: float, least_single: float, rules: RulesConfig) -> Failure | None:
-    if rules.several_faces == "largest":
-        return None
-    # Shares of few frames are sums of rounded numbers.
-    return _above(name, round(share, 9), round(1 - least_single, 9))
-
-
-def _several_shots(measures: Measures, rules: RulesConfig) -> Failure | None:
-    shots = 1 + sum(score > rules.cut_score for score in measures["cut_scores"])
-    return _above("several_shots", shots, rules.max_shots or 1)
-
-
-def _face_too_small(measures: Measures, rules: RulesConfig) -> Failure | None:
-    limit = rules.min_face_px or 0
+def _face_sides(measures: Measures, rules: RulesConfig) -> tuple[float, float]:
     width, height = (measures[f"face_{side}_{rules.face_statistic}"] for side in ("width", "height"))
-    if min(width, height) >= limit:
-        return None
-    text = f"{width:.0f}x{height:.0f} < {limit}x{limit}"
-    return Failure("face_too_small", min(width, height), limit, text)
+    return width, height
 
 
-def _head_turned(measures: Measures, rules: RulesConfig) -> Failure | None:
+def _face_said(measures: Measures, rules: RulesConfig) -> str:
+    width, height = _face_sides(measures, rules)
+    return f"{width:.0f}x{height:.0f} < {rules.min_face_px}x{rules.min_face_px}"
+
+
+def _several(prefix: str) -> Callable[[Measures, RulesConfig], float | None]:
+    """The share of the frames with more than one face, where that matters."""
+
+    def share(measures: Measures, rules: RulesConfig) -> float | None:
+        if rules.several_faces == "largest":
+            return None
+        # Shares of few frames are sums of rounded numbers.
+        return float(round(measures[f"{prefix}face_share"] - measures[f"{prefix}single_share"], 9))
+
+    return share
+
+
+def _shots(measures: Measures, rules: RulesConfig) -> float:
+    return 1 + sum(score > rules.cut_score for score in measures["cut_scores"])
+
+
+def _rotation(measures: Measures, rules: RulesConfig) -> float:
     name = "yaw_mean" if rules.rotation == "yaw" else f"rotation_{rules.rotation}_mean"
-    return _above("head_turned", measures[name], rules.max_rotation_degrees or 0.0, " degrees")
+    return float(measures[name])
 
 
-def _sound_off(measures: Measures, rules: RulesConfig) -> Failure | None:
+def _clear_offset(measures: Measures, rules: RulesConfig) -> float | None:
+    """Frames that sound and picture are apart, where that is clear and matters."""
     is_clear = measures["av_confidence"] >= rules.min_av_confidence
     is_better = measures["av_gain"] >= rules.min_av_gain
     if not (is_clear and is_better) or rules.wrong_offset == "correct":
         return None
-    limit = rules.max_av_offset_frames or 0
-    return _offset("sound_off", measures["av_offset_frames"], limit)
+    return abs(float(measures["av_offset_frames"]))
 
 
-def _screen_sync_c_low(measures: Measures, rules: RulesConfig) -> Failure | None:
-    limit = rules.screen_guard * (rules.min_sync_c or 0.0)
-    return _below("screen_sync_c_low", measures["screen_sync_c"], limit)
+def _sync_offset(measures: Measures, rules: RulesConfig) -> float | None:
+    return None if rules.wrong_offset == "correct" else abs(float(measures["sync_offset_frames"]))
 
 
-def _screen_sync_d_high(measures: Measures, rules: RulesConfig) -> Failure | None:
-    limit = (2 - rules.screen_guard) * (rules.max_sync_d or 0.0)
-    return _above("screen_sync_d_high", measures["screen_sync_d"], limit)
+def _offset_said(measure: str, setting: str) -> Callable[[Measures, RulesConfig], str]:
+    def said(measures: Measures, rules: RulesConfig) -> str:
+        frames = measures[measure]
+        side = "early" if frames > 0 else "late"
+        return f"sound {abs(frames)} frames too {side} > {getattr(rules, setting)}"
 
-
-def _sync_offset(measures: Measures, rules: RulesConfig) -> Failure | None:
-    if rules.wrong_offset == "correct":
-        return None
-    return _offset("sync_offset", measures["sync_offset_frames"], rules.max_sync_offset_frames or 0)
-
-
-def _offset(name: str, frames: int, limit: int) -> Failure | None:
-    if abs(frames) <= limit:
-        return None
-    side = "early" if frames > 0 else "late"
-    return Failure(name, frames, limit, f"sound {abs(frames)} frames too {side} > {limit}")
+    return said
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule("frame_too_small", ("width", "height"), ("min_frame_px",), _frame_too_small),
+    _bounded(
+        "frame_too_small",
+        ("width", "height"),
+        ("min_frame_px",),
+        Bound("shorter side of the picture", _frame_side, lambda r: r.min_frame_px or 0, True, " px"),
+        says=_frame_said,
+    ),
     _least("too_short", "seconds", "min_seconds", " s"),
     _most("too_long", "seconds", "max_seconds", " s"),
     _least("fps_too_low", "video_fps", "min_fps"),
@@ -222,41 +243,125 @@ RULES: Final[tuple[Rule, ...]] = (
     _least("silent", "sound_peak_db", "min_sound_db", " dB"),
     _least("too_little_speech", "speech_share", "min_speech_share"),
     _most("clipped_sound", "clipped_share", "max_clipped_share"),
-    Rule("light_no_face", ("light_face_share",), ("light_single_share",), _light_no_face),
-    Rule(
+    _least("light_no_face", "light_face_share", "light_single_share"),
+    _bounded(
         "light_several_faces",
         ("light_face_share", "light_single_share"),
         ("light_single_share",),
-        _light_several_faces,
+        Bound(
+            "share of the key frames with several faces",
+            _several("light_"),
+            lambda r: round(1 - (r.light_single_share or 0.0), 9),
+            False,
+        ),
     ),
-    Rule(
+    _bounded(
         "light_face_too_small",
         ("light_face_px",),
         ("light_single_share", "min_face_px"),
-        _light_face_too_small,
+        Bound(
+            "light_face_px",
+            lambda measures, _rules: measures["light_face_px"],
+            lambda r: r.guard * (r.min_face_px or 0),
+            True,
+            " px",
+        ),
     ),
-    Rule("several_shots", ("cut_scores",), ("max_shots",), _several_shots),
+    _bounded(
+        "several_shots",
+        ("cut_scores",),
+        ("max_shots",),
+        Bound("shots", _shots, lambda r: r.max_shots or 1, False),
+    ),
     _most("damaged", "damaged_share", "max_damaged_share"),
     _least("still_picture", "change", "min_change"),
-    Rule("no_face", ("face_share",), ("min_single_share",), _no_face),
-    Rule("several_faces", ("face_share", "single_share"), ("min_single_share",), _several_faces),
-    Rule("face_too_small", ("face_width_mean",), ("min_face_px",), _face_too_small),
+    _least("no_face", "face_share", "min_single_share"),
+    _bounded(
+        "several_faces",
+        ("face_share", "single_share"),
+        ("min_single_share",),
+        Bound(
+            "share of the frames with several faces",
+            _several(""),
+            lambda r: round(1 - (r.min_single_share or 0.0), 9),
+            False,
+        ),
+    ),
+    _bounded(
+        "face_too_small",
+        ("face_width_mean",),
+        ("min_face_px",),
+        Bound(
+            "shorter side of the face",
+            lambda measures, rules: min(_face_sides(measures, rules)),
+            lambda r: r.min_face_px or 0,
+            True,
+            " px",
+        ),
+        says=_face_said,
+    ),
     _least("square_too_small", "square_p10", "min_square_px", " px"),
-    Rule("head_turned", ("rotation_magnitude_mean",), ("max_rotation_degrees",), _head_turned),
+    _bounded(
+        "head_turned",
+        ("rotation_magnitude_mean",),
+        ("max_rotation_degrees",),
+        Bound(
+            "mean rotation of the head", _rotation, lambda r: r.max_rotation_degrees or 0.0, False, " degrees"
+        ),
+    ),
     _least("not_frontal", "frontal_share", "min_frontal_share"),
     _most("moves_too_much", "travel", "max_travel"),
     _least("blurred", "sharpness", "min_sharpness"),
     _most("poor_picture", "niqe", "max_niqe"),
-    Rule(
+    _bounded(
         "sound_off",
         ("av_offset_frames", "av_confidence", "av_gain"),
         ("max_av_offset_frames",),
-        _sound_off,
+        Bound(
+            "offset of sound and picture, either way, where it is clear",
+            _clear_offset,
+            lambda r: r.max_av_offset_frames or 0,
+            False,
+            " frames",
+        ),
+        says=_offset_said("av_offset_frames", "max_av_offset_frames"),
     ),
-    Rule("screen_sync_c_low", ("screen_sync_c",), ("min_sync_c",), _screen_sync_c_low),
-    Rule("screen_sync_d_high", ("screen_sync_d",), ("max_sync_d",), _screen_sync_d_high),
+    _bounded(
+        "screen_sync_c_low",
+        ("screen_sync_c",),
+        ("min_sync_c",),
+        Bound(
+            "screen_sync_c",
+            lambda measures, _rules: measures["screen_sync_c"],
+            lambda r: r.screen_guard * (r.min_sync_c or 0.0),
+            True,
+        ),
+    ),
+    _bounded(
+        "screen_sync_d_high",
+        ("screen_sync_d",),
+        ("max_sync_d",),
+        Bound(
+            "screen_sync_d",
+            lambda measures, _rules: measures["screen_sync_d"],
+            lambda r: (2 - r.screen_guard) * (r.max_sync_d or 0.0),
+            False,
+        ),
+    ),
     _least("sync_c_low", "sync_c", "min_sync_c"),
     _most("sync_d_high", "sync_d", "max_sync_d"),
-    Rule("sync_offset", ("sync_offset_frames",), ("max_sync_offset_frames",), _sync_offset),
+    _bounded(
+        "sync_offset",
+        ("sync_offset_frames",),
+        ("max_sync_offset_frames",),
+        Bound(
+            "SyncNet's offset, either way",
+            _sync_offset,
+            lambda r: r.max_sync_offset_frames or 0,
+            False,
+            " frames",
+        ),
+        says=_offset_said("sync_offset_frames", "max_sync_offset_frames"),
+    ),
 )
 """Every rule that looks at one clip; `duplicate` looks at all of them, see duplicates.py."""

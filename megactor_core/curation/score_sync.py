@@ -30,6 +30,7 @@ class _Heard:
     measures: dict[GateName, dict[str, Any]] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
     seconds: dict[GateName, float] = field(default_factory=dict)
+    gpu_seconds: dict[GateName, float] = field(default_factory=dict)
     error: Exception | None = None
     """This clip's own, raised when its row is due."""
 
@@ -53,6 +54,7 @@ class Sync:
     weights: Path | None
     """None: nothing is measured, rows only pass."""
     _network: SyncNet | None = field(default=None, init=False, repr=False)
+    _on_gpu: bool = field(default=False, init=False, repr=False)
     _ahead: dict[str, _Heard] = field(default_factory=dict, init=False, repr=False)
     """Clips of the batch that were embedded with others and are not due yet."""
 
@@ -66,6 +68,7 @@ class Sync:
         """Load SyncNet; raises WeightsError."""
         if self.weights is not None:
             self._network = load_syncnet(self.weights).to(worker.device)
+            self._on_gpu = worker.device != WorkerContext().device
 
     def rows(self, batch: list[Row]) -> Iterator[Row]:
         """One row for each clip."""
@@ -82,6 +85,8 @@ class Sync:
             if heard.error is not None:
                 raise heard.error
             row = {**row, CROPS: None, "unmeasured": row["unmeasured"] | heard.unmeasured}
+            if self._on_gpu:
+                row["gpu_seconds"] = heard.gpu_seconds
             for gate in SYNC_GATES:
                 if gate in row["todo"]:
                     row = spent(row, gate, heard.seconds.get(gate, 0.0))
@@ -119,12 +124,17 @@ class Sync:
         if not clips:
             return
         assert self._network is not None, "without weights no row wants these gates"
-        start = time.process_time()
+        start, wall_start = time.process_time(), time.perf_counter()
         parts = [clip.screened(share) for clip in clips]
         embed(self._network, clips, parts)
-        each = (time.process_time() - start) / sum(len(part) for part in parts)
+        windows = sum(len(part) for part in parts)
+        each, each_wall = (
+            (time.process_time() - start) / windows,
+            (time.perf_counter() - wall_start) / windows,
+        )
         for heard, clip, part in zip(batch, clips, parts, strict=True):
             heard.seconds[gate] = each * len(part)
+            heard.gpu_seconds[gate] = each_wall * len(part)  # the GPU is this worker's alone
             try:
                 heard.measures[gate] = full_measures(clip) if gate == "sync" else screen_measures(clip, part)
             except Exception as error:

@@ -30,7 +30,10 @@ VIDEO_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".av
 _HASHED_BYTES: Final = 64 * 1024
 """Of the head and of the tail of a file: enough to tell files of one size apart (ours)."""
 _NAME_CHARACTERS: Final = 48
-_COLUMNS: Final = ("source_uri", "dataset", "identity", "source_id", "split", "start_s", "end_s")
+_COLUMNS: Final = (
+    *("source_uri", "dataset", "identity", "source_id", "split", "start_s", "end_s"),
+    "driver_path",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class SourceClip:
     start_s: float | None = None
     end_s: float | None = None
     """The part of the file, in its own time; None: from its beginning, to its end."""
+    driver: Path | None = None
+    """Absolute: the same motion and speech on another person. Nothing is measured of it; it is handed on."""
     fault: str | None = None
     """What is wrong with it, known before it is opened: the clip's own error."""
 
@@ -76,6 +81,7 @@ class SourceClip:
             "source_path": str(self.path),
             "start_s": self.start_s,
             "end_s": self.end_s,
+            "driver_path": None if self.driver is None else str(self.driver),
             "fault": self.fault,
         }
 
@@ -258,6 +264,7 @@ def _from_manifest(path: Path, *, dataset: str) -> Iterator[SourceClip]:
             fault = f"Row {number} of the manifest '{path}': start_s is {start}, end_s is {end}."
             start = end = None
         split = next((split for split in SPLITS if split == row.get("split")), None)
+        driver = row.get("driver_path")
         yield SourceClip(
             dataset=str(row.get("dataset") or dataset),
             identity=str(row.get("identity") or Path(uri).stem),
@@ -267,6 +274,7 @@ def _from_manifest(path: Path, *, dataset: str) -> Iterator[SourceClip]:
             split=split,
             start_s=start,
             end_s=end,
+            driver=Path(os.path.abspath(path.parent / driver)) if driver else None,
             fault=fault,
         )
 

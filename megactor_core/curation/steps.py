@@ -8,7 +8,9 @@ A row of the job carries, beside what the source says of the clip:
     audited       whether all gates are taken, whatever rule is broken
     unmeasured    name of a measure -> why there is none
     gate_seconds  processor time by gate, decoding within the first gate that asks for frames
+    gpu_seconds   time on a GPU by gate, where there is one
     decodes       times that the whole clip was decoded
+    crop_bytes    size of the crops that SyncNet was given, where it was
 """
 
 import time

@@ -13,7 +13,8 @@ import numpy as np
 
 from megactor_core.config.curate import GATES, CurateConfig, GateName
 from megactor_core.curation.decide import unmeasured_rules
-from megactor_core.curation.manifest import Judged
+from megactor_core.curation.manifest import DUPLICATE, Judged
+from megactor_core.curation.output import REPORT
 from megactor_core.curation.rules import RULES, Rule, rule_named
 from megactor_core.engine.job import JobReport
 
@@ -28,7 +29,6 @@ AVERAGES: Final = (
     "speech_share",
 )
 """Measures whose means are given by data set: the paper's Table 1, and what stands in for SyncNet."""
-DUPLICATE: Final = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class CurateReport:
 
     output: str
     manifest: str
+    report: str
+    """The page for people."""
     clips: int
     kept: int
     rejected: int
@@ -110,6 +112,7 @@ def summarise(
     return CurateReport(
         output=output,
         manifest=f"{output}/manifest.parquet",
+        report=f"{output}/{REPORT}",
         clips=len(judged),
         kept=statuses["ok"],
         rejected=statuses["rejected"],

@@ -70,11 +70,11 @@ class Watch:
     def _leave_crops(self, row: Row, viewing: "_Viewing") -> Row:
         start = time.process_time()
         try:
-            path: Path | None = write_crops(self.work, row["row_id"], viewing.footage, viewing.points())
+            path = write_crops(self.work, row["row_id"], viewing.footage, viewing.points())
         except MetricError as error:
             return {**row, CROPS: None, "unmeasured": row["unmeasured"] | {"sync_c": error.message}}
         row = spent(row, "sync", time.process_time() - start)
-        return {**row, CROPS: str(path)}
+        return {**row, CROPS: str(path), "crop_bytes": path.stat().st_size}
 
 
 class _Viewing:

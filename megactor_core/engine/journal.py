@@ -114,6 +114,13 @@ class Journal:
                     latest[name] = (age, finished)
         return {name: finished for name, (_, finished) in latest.items()}, damaged
 
+    def last_run(self) -> int:
+        """The number of the last run that was begun, 0 before the first; may be asked while it is at work.
+
+        Raises UsageError where the record cannot be read.
+        """
+        return int(self._header().get("run", 0))
+
     def forget_marks(self) -> None:
         """Remove the marks that killed runs left, once nothing of theirs is to be done any more.
 

@@ -22,6 +22,8 @@ _MOST_POINTS: Final = 300
 """Of one line: what is longer is thinned to the extremes of neighbouring points."""
 _BINS: Final = 20
 _TICKS: Final = 5
+_LIMIT_LABEL: Final = 14
+"""Pixels above the bars for the label of a limit."""
 _LEAST_SPAN: Final = 2e-3
 """Of an axis, in parts of its values: finer ones would have labels too long to read (ours)."""
 
@@ -38,6 +40,15 @@ class Line:
     y: np.ndarray
     """(F,)"""
     has_dots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that a histogram shows: values below a floor are past it, values above any other."""
+
+    value: float
+    is_floor: bool
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,51 @@ def histogram(title: str, values: np.ndarray) -> Markup:
         if count
     ]
     return _figure(title, [*_frame(x, y, "", whole_y=True), *bars], [])
+
+
+def limit_histogram(title: str, values: np.ndarray, limits: Sequence[Limit]) -> Markup:
+    """How N values lie about one or more limits, those past a limit in another colour; nothing without any.
+
+    The first limit lies between two bars, so that each bar is on one side of it.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known) or not limits:
+        return Markup()
+    anchor, is_floor = limits[0].value, limits[0].is_floor
+    step = _bin_width([*known.tolist(), *(limit.value for limit in limits)])
+    # A value on the limit is not past it: it belongs to the bar above a floor, and to the one below others.
+    places = (known - anchor) / step
+    bins = (np.floor(places) if is_floor else np.ceil(places) - 1).astype(int)
+    reach = [(limit.value - anchor) / step for limit in limits]
+    # With room for a bar on either side, for a limit at the very edge would lie on the axis.
+    first = min(int(bins.min()), math.floor(min(reach))) - 1
+    last = max(int(bins.max()) + 1, math.ceil(max(reach))) + 1
+    counts = np.bincount(bins - first, minlength=last - first)
+    x = _Axis(anchor + first * step, anchor + last * step, _LEFT, WIDTH - _RIGHT)
+    y = _Axis(0.0, float(counts.max()), HEIGHT - _BOTTOM, _TOP + _LIMIT_LABEL)
+    bars = [
+        _bar(
+            x.px(anchor + number * step),
+            x.px(anchor + (number + 1) * step),
+            y.px(count),
+            y.px(0),
+            is_past=any(_is_past(anchor + (number + 0.5) * step, limit) for limit in limits),
+        )
+        for number, count in enumerate(counts.tolist(), start=first)
+        if count
+    ]
+    lines = [part for limit in limits for part in _limit_line(limit, x.px(limit.value))]
+    return _figure(title, [*_frame(x, y, "", whole_y=True), *bars, *lines], [])
+
+
+def share_bar(share: float) -> Markup:
+    """A part of a whole, 0 to 1, as wide as a cell of a table."""
+    width, height = 200, 12
+    parts = (
+        tag("rect", {"class": "rest", "x": 0, "y": 0, "width": width, "height": height}),
+        tag("rect", {"x": 0, "y": 0, "width": f"{share * width:.1f}", "height": height}),
+    )
+    return tag("svg", {"viewBox": f"0 0 {width} {height}", "aria-hidden": "true"}, *parts)
 
 
 def interval_bar(low: float, high: float, value: float, *, look: Look) -> Markup:
@@ -160,9 +216,30 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[chosen], y[chosen]
 
 
-def _bar(left: float, right: float, top: float, bottom: float) -> Markup:
+def _bin_width(values: Sequence[float]) -> float:
+    """Of about twenty bars; of many whole numbers, each bar holds as many."""
+    span = max(values) - min(values)
+    if not span:
+        return abs(values[0]) / _BINS or 1.0
+    if span >= _BINS and all(value == round(value) for value in values):
+        return float(math.ceil(span / _BINS))
+    return max(span, _LEAST_SPAN * max(map(abs, values)) or 1.0) / _BINS
+
+
+def _is_past(value: float, limit: Limit) -> bool:
+    return value < limit.value if limit.is_floor else value > limit.value
+
+
+def _limit_line(limit: Limit, at: float) -> Iterator[Markup]:
+    yield tag("line", {"class": "limit", **_ends(at, _TOP, at, HEIGHT - _BOTTOM)})
+    is_left = at < (_LEFT + WIDTH - _RIGHT) / 2
+    yield _label(at + (4 if is_left else -4), _TOP + 9, limit.label, "start" if is_left else "end")
+
+
+def _bar(left: float, right: float, top: float, bottom: float, *, is_past: bool = False) -> Markup:
     size = {"width": f"{max(1.0, right - left - 1):.1f}", "height": f"{bottom - top:.1f}"}
-    return tag("rect", {"x": f"{left:.1f}", "y": f"{top:.1f}", **size})
+    look = {"class": "past"} if is_past else {}
+    return tag("rect", {**look, "x": f"{left:.1f}", "y": f"{top:.1f}", **size})
 
 
 def _dot(x: float, y: float, look: Look) -> Markup:

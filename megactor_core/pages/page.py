@@ -88,6 +88,11 @@ def escaped(value: str) -> str:
     return escape("".join(seen))
 
 
+def small(*parts: str) -> Markup:
+    """A line below the number of a cell."""
+    return tag("small", {}, *parts)
+
+
 def paragraph(*parts: str, of: str = "") -> Markup:
     return tag("p", _class(of), *parts)
 
@@ -139,6 +144,19 @@ def jpeg(coded: bytes, *, shows: str, of: str = "") -> Markup:
 def number(value: float) -> str:
     """Four or five digits, without an exponent where that is readable."""
     return f"{value:.5g}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of 1 in hundredths."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """Hours from 3600 seconds on, minutes from 60 on, seconds."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def interval(ends: tuple[float, float] | None) -> str:

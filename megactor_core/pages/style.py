@@ -1,4 +1,4 @@
-"""The style of the pages: light or dark as the reader's system is, readable from 600 pixels of width on."""
+"""The style of the pages: light or dark as the reader's system is, readable from 420 pixels of width on."""
 
 from typing import Final
 
@@ -63,11 +63,25 @@ svg polyline.real { stroke-width: 3.4; opacity: .6; } svg .third { stroke: var(-
 svg .faint { stroke: var(--soft); stroke-width: 1; opacity: .45; }
 svg .ideal { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 4 4; }
 svg circle { stroke: none; fill: var(--made); } svg circle.real { fill: var(--real); }
-svg rect { fill: var(--real); }
+svg rect { fill: var(--real); } svg rect.past { fill: var(--made); } svg rect.rest { fill: var(--line); }
+svg .limit { stroke: var(--ink); stroke-width: 1.4; stroke-dasharray: 5 3; }
+td svg { max-width: 200px; min-width: 90px; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 14px 16px;
+  margin: 10px 0; }
+.sheet figure { margin: 0; min-width: 0; }
+.sheet img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
+.sheet figcaption { margin-top: 4px; overflow-wrap: anywhere; }
+.sheet figcaption b { color: var(--ink); font-weight: 600; display: block; }
+.nothing { background: var(--panel); border: 1px dashed var(--line); border-radius: 3px; padding: 12px;
+  font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
 .key { white-space: nowrap; margin-left: 10px; font-size: 12.5px; color: var(--soft); }
 .key::before { content: ""; display: inline-block; width: 16px; height: 3px; margin-right: 5px;
   vertical-align: middle; background: var(--real); }
 .key.made::before { background: var(--made); } .key.third::before { background: var(--third); }
 .key.faint::before { background: var(--soft); opacity: .5; } 
 .key.ideal::before { height: 0; background: none; border-top: 2px dashed var(--soft); }
+@media (max-width: 600px) {
+  main { padding: 16px 14px 40px; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
+  .charts { grid-template-columns: 1fr; } }
 """.lstrip()

@@ -15,6 +15,7 @@ MEANS |= dict.fromkeys(("sync_c", "sync_d", "yaw_mean", "av_confidence", "speech
 REPORT = CurateReport(
     output="out",
     manifest="out/manifest.parquet",
+    report="out/report.html",
     clips=10,
     kept=4,
     rejected=5,

@@ -1,0 +1,282 @@
+"""What early reject saves, and what every rule is worth: python tests/benchmarks/curate.py [CLIPS [CORPUS]]
+
+A corpus of synthetic clips, six in ten of them wrong in a known way, is curated three times in this process:
+with early reject; with every measure of every clip; and with every measure of every clip on every frame. Each
+run's CPU time is that of its clips, as the engine counts it. CLIPS is 400, which takes about 10 minutes of
+one core; making them takes 2 more. CORPUS is a folder to make them in, or to go on with a corpus that was
+begun there; by default a temporary one.
+
+Then SyncNet's screen against its full score on clips of 8 seconds: CPU time, windows counted, and by how much
+the screen's scores are off. Without downloaded weights the network is random, which is said: its time is the
+same, its error is not.
+
+Ends with 1 where decisions differ or a goal is missed.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from megactor_core import weights
+from megactor_core.config.curate import CurateConfig, RulesConfig
+from megactor_core.config.media import MediaLimits
+from megactor_core.config.recipes import load_config
+from megactor_core.config.synth import SynthConfig
+from megactor_core.curation.av_check import follow_face, mono_sound
+from megactor_core.curation.curate import curate
+from megactor_core.curation.footage import VIDEO_FPS
+from megactor_core.curation.part import Part
+from megactor_core.curation.rules import RULES
+from megactor_core.curation.sync import Windows, embed, full_measures, screen_measures
+from megactor_core.errors import WeightsError
+from megactor_core.faces.landmarks import detect_faces
+from megactor_core.metrics import syncnet
+from megactor_core.metrics.sync_crop import crop_face, crop_squares
+from megactor_core.metrics.syncnet import SyncNet, load_syncnet
+from megactor_core.synthetic.corpus import make_corpus
+from megactor_core.synthetic.truth import Truth, read_truth
+
+CLIPS, SIZE_PX, SECONDS = 400, 128, 2.0
+MOST_OF_EVERY_FRAME, MOST_OF_FULL = 0.25, 0.3
+MARGIN = 0.25
+"""Clips whose truth lies nearer to a limit are left out for that rule."""
+TRUE_ROTATION_LIMIT = 30.0
+"""Degrees that heads of the corpus turn where the recipe's limit lies: they are flatter than people's."""
+SYNC_CLIPS, SYNC_SECONDS, SCREEN_SHARE, ROUNDS = 3, 8.0, 0.25, 3
+EVERY_FRAME = ("measure.face_seconds=0.04", "measure.light_seconds=0.04", "measure.niqe_frames=1000")
+"""At 25 frames a second; the first look has key frames alone."""
+
+Known = Callable[[Truth, RulesConfig], bool | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A curated corpus and what its clips cost."""
+
+    rows: dict[str, dict[str, Any]]
+    cpu_seconds: float
+    decodes: int
+    rules: RulesConfig
+
+
+def run(corpus: Path, output: Path, *, audit: float, overrides: tuple[str, ...] = ()) -> Run:
+    """Curate the corpus anew, in this process."""
+    options = {"workers": 0, "sources": (corpus,), "output": output, "audit": audit}
+    config = load_config(CurateConfig, command="curate", recipe="tiny", overrides=overrides, options=options)
+    report = curate(config)
+    rows = pq.read_table(output / "manifest.parquet").to_pylist()
+    by_name = {Path(row["source_uri"]).stem: row for row in rows}
+    return Run(by_name, report.worker_cpu_seconds, report.decodes, config.rules)
+
+
+# ---------------------------------------------------------------- what is true
+
+
+def fault(kind: str, *, unknown: tuple[str, ...] = ()) -> Known:
+    """Whether a clip has a fault; of clips with an `unknown` one the rule's truth is not known."""
+
+    def known(truth: Truth, _rules: RulesConfig) -> bool | None:
+        return None if truth.facts["fault"] in unknown else truth.facts["fault"] == kind
+
+    return known
+
+
+def past(value: float, limit: float, *, below: bool) -> bool | None:
+    """Whether a true value is past a limit; None where it is too near to tell."""
+    if abs(value - limit) < MARGIN * abs(limit):
+        return None
+    return value < limit if below else value > limit
+
+
+def small(factor: Callable[[RulesConfig], float]) -> Known:
+    """Whether the larger face is below a share of the limit, on the mean of all frames."""
+
+    def known(truth: Truth, rules: RulesConfig) -> bool | None:
+        people = [points for points in (truth.points, truth.second_points) if points is not None]
+        sides = [np.ptp(points, axis=1).mean(axis=0).min() for points in people if np.isfinite(points).all()]
+        return (
+            past(float(max(sides)), factor(rules) * (rules.min_face_px or 0), below=True) if sides else None
+        )
+
+    return known
+
+
+def turned(truth: Truth, _rules: RulesConfig) -> bool | None:
+    """Whether the head is turned away; where it is another's turn that counts, it is not known."""
+    if truth.facts["fault"] in ("no_face", "two_faces", "low_quality"):
+        return None
+    return past(
+        float(np.abs(truth.performance.track("yaw_degrees")).mean()), TRUE_ROTATION_LIMIT, below=False
+    )
+
+
+def off(truth: Truth, rules: RulesConfig) -> bool | None:
+    """Whether sound and picture are further apart than the limit."""
+    frames = truth.facts["fault_size"] if truth.facts["fault"] == "av_offset" else 0
+    return past(abs(frames), rules.max_av_offset_frames or 0, below=False)
+
+
+TRUTH: dict[str, Known] = {
+    "cut_off": fault("truncated"),
+    "no_sound": fault("no_sound"),
+    "silent": fault("silence"),
+    "too_little_speech": fault("silence"),
+    "light_no_face": fault("no_face", unknown=("low_quality",)),
+    "light_several_faces": fault("two_faces"),
+    "light_face_too_small": small(lambda rules: rules.guard),
+    "several_shots": fault("scene_cut"),
+    "still_picture": fault("no_face"),
+    "no_face": fault("no_face", unknown=("low_quality",)),
+    "several_faces": fault("two_faces"),
+    "face_too_small": small(lambda _rules: 1.0),
+    "head_turned": turned,
+    "blurred": fault("low_quality", unknown=("no_face",)),
+    "sound_off": off,
+}
+"""Rules that the corpus has faults for; the others must find nothing."""
+
+
+def rule_lines(corpus: Path, audited: Run) -> Iterator[str]:
+    """Precision and recall of every rule that is right or wrong about any clip."""
+    truths = {name: read_truth(corpus / "truth" / f"{name}.parquet") for name in audited.rows}
+    for rule in RULES:
+        count: Counter[tuple[bool, bool]] = Counter()
+        for name, row in audited.rows.items():
+            is_true = TRUTH.get(rule.name, lambda _truth, _rules: False)(truths[name], audited.rules)
+            if is_true is not None:
+                count[is_true, any(reason.startswith(f"{rule.name}:") for reason in row["reasons"])] += 1
+        hit, miss, false = count[True, True], count[True, False], count[False, True]
+        if hit + miss + false:
+            yield (
+                f"  {rule.name:21} hits {hit:3}  missed {miss:2}  wrong {false:2}"
+                f"  precision {_part(hit, hit + false)}  recall {_part(hit, hit + miss)}"
+            )
+
+
+def _part(count: int, whole: int) -> str:
+    return f"{count / whole:.3f}" if whole else "    -"
+
+
+# ---------------------------------------------------------------- SyncNet
+
+
+def network() -> tuple[SyncNet, str]:
+    """SyncNet with its weights where they are, and random ones where they are not."""
+    try:
+        return load_syncnet(weights.find(syncnet.ENTRY) / syncnet.WEIGHTS_FILE), "downloaded weights"
+    except WeightsError:
+        torch.manual_seed(0)
+        return SyncNet().eval(), "random weights, so that its error says nothing of real ones"
+
+
+def windows_of(path: Path) -> Windows:
+    """A clip as SyncNet sees it, nothing embedded."""
+    part = Part(path, 0.0, None, MediaLimits(decode_threads=1))
+    frames = list(part.frames(video_fps=VIDEO_FPS, damaged=[]))
+    squares = crop_squares(follow_face(frames, back_end="mediapipe"))
+    crops = np.stack([crop_face(frame, square) for frame, square in zip(frames, squares, strict=True)])
+    return Windows.of(crops, mono_sound(part))
+
+
+def sync_lines(folder: Path) -> Iterator[tuple[str, bool]]:
+    """The screen against the full score, each line with whether its goal is met."""
+    make_corpus(SynthConfig(output=folder, clips=SYNC_CLIPS, size=SIZE_PX, seconds=SYNC_SECONDS, workers=0))
+    net, which = network()
+    ratios, errors, counts = [], [], Counter[str]()
+    with torch.no_grad():
+        for path in sorted((folder / "clips").glob("*.mp4")):
+            clip = windows_of(path)
+            part = clip.screened(SCREEN_SHARE)
+            for _ in range(ROUNDS):
+                screen, full = (Windows(clip.crops, clip.coefficients, clip.count) for _ in range(2))
+                ratios.append(_cpu(net, screen, part) / _cpu(net, full, range(full.count)))
+            counts["lips"] += int(np.isfinite(screen.lips[:, 0]).sum())
+            counts["sounds"] += int(np.isfinite(screen.sounds[:, 0]).sum())
+            counts["all"] += clip.count
+            seen, whole = screen_measures(screen, part), full_measures(full)
+            errors.append([abs(seen[f"screen_sync_{name}"] - whole[f"sync_{name}"]) for name in "cd"])
+    ratio = statistics.median(ratios)
+    c_error, d_error = np.mean(errors, axis=0)
+    yield f"SyncNet's screen ({which})", True
+    yield (
+        f"  windows: {counts['lips']} of lips and {counts['sounds']} of sound, of {counts['all']} each",
+        True,
+    )
+    yield (
+        f"  CPU time {ratio:.3f} of the full score (median of {len(ratios)} pairs; goal {MOST_OF_FULL})",
+        ratio <= MOST_OF_FULL,
+    )
+    yield f"  mean error of Sync-C {c_error:.3f}, of Sync-D {d_error:.3f}", True
+
+
+def _cpu(net: SyncNet, clip: Windows, part: range) -> float:
+    start = time.process_time()
+    embed(net, [clip], [part])
+    return time.process_time() - start
+
+
+# ---------------------------------------------------------------- together
+
+
+def compared(folder: Path, corpus: Path) -> Iterator[tuple[str, bool]]:
+    """The three runs, each line with whether its goal is met."""
+    detect_faces(np.zeros((64, 64, 3), np.uint8))  # loads the models, which are no clip's cost
+    early = run(corpus, folder / "early", audit=0.0)
+    whole = run(corpus, folder / "whole", audit=1.0)
+    every = run(corpus, folder / "every", audit=1.0, overrides=EVERY_FRAME)
+    clips = len(early.rows)
+    kept = sum(row["keep"] for row in early.rows.values())
+    yield f"{clips} clips of {SECONDS:g} s at {SIZE_PX} px, {kept} kept", True
+    for name, other, goal in (
+        ("all measures", whole, None),
+        ("all measures on every frame", every, MOST_OF_EVERY_FRAME),
+    ):
+        ratio = early.cpu_seconds / other.cpu_seconds
+        differ = [n for n, row in early.rows.items() if row["keep"] != other.rows[n]["keep"]]
+        aim = "" if goal is None else f"; goal {goal}"
+        yield (
+            f"  early reject {early.cpu_seconds:.1f} s, {name} {other.cpu_seconds:.1f} s CPU: "
+            f"{ratio:.3f}{aim}; decodes {early.decodes} and {other.decodes}",
+            goal is None or ratio <= goal,
+        )
+        yield f"  decided otherwise: {', '.join(differ) or 'none'}", not differ
+    yield "rules, on clips whose truth is known", True
+    yield from ((line, True) for line in rule_lines(corpus, whole))
+
+
+def main() -> int:
+    clips = int(sys.argv[1]) if len(sys.argv) > 1 else CLIPS
+    torch.set_num_threads(1)
+    is_good = True
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        corpus = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "corpus"
+        make_corpus(
+            SynthConfig(
+                output=corpus,
+                clips=clips,
+                size=SIZE_PX,
+                seconds=SECONDS,
+                identities=400,
+                workers=0,
+                faults={"enabled": True, "share": 0.6},
+            )
+        )
+        for line, is_met in (*compared(folder, corpus), *sync_lines(folder / "sync")):
+            sys.stdout.write(f"{line}{'' if is_met else '  MISSED'}\n")
+            is_good &= is_met
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
