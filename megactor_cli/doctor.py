@@ -35,7 +35,7 @@ def _render(report: DoctorReport, console: Console) -> None:
     console.facts(weights, title="Weights")
     console.facts({"folder": report.cache, "free": human_bytes(report.cache_free_bytes)}, title="Cache")
     checkpoints = {state.folder: _training(state.trained) for state in report.checkpoints}
-    console.facts(checkpoints or {"none yet": "animate makes an untrained one"}, title="Checkpoints")
+    console.facts(checkpoints, title="Checkpoints")
     for problem in report.problems:
         console.warn(f"{problem.message} Fix: {problem.fix}")
     console.note("megactor animate can run here." if report.ok else "megactor animate cannot run here.")

@@ -68,6 +68,7 @@ OUTPUT_CODECS = ("h264", "aac")
 LOW_DISK_BYTES = 2_000_000_000
 """Room for the largest public weights (ours)."""
 
+_ASSETS = Path(__file__).parent / "assets"
 _CHECKPOINT_PLACES = ("*", "*/final", "*/checkpoints/*")
 _CHECKPOINT_MARK = "sigma.safetensors"
 
@@ -151,7 +152,7 @@ def examine(*, runs: Path = Path("runs")) -> DoctorReport:
         devices=devices,
         codecs=codecs,
         weights=[_weights_state(entry) for entry in weights.REGISTRY.values()],
-        checkpoints=_checkpoints(weights.cache_folder() / "checkpoints", runs),
+        checkpoints=_checkpoints(_ASSETS, runs),
         cache=str(weights.cache_folder()),
         cache_free_bytes=free_bytes,
         problems=[

@@ -18,7 +18,7 @@ from megactor_core.config.animate import AnimateConfig
 from megactor_core.errors import MegActorError, OutputError
 from megactor_core.faces.landmarks import prepare
 from megactor_core.listener import Listener, OnNote, OnProgress
-from megactor_core.models.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
+from megactor_core.models.checkpoint import EMBEDDED, Checkpoint, CheckpointInfo, load_checkpoint
 from megactor_core.models.device import resolve_device, resolve_dtype
 
 
@@ -71,7 +71,7 @@ def _animate(config: AnimateConfig, load: "_Loader", listener: Listener) -> Anim
     prepare(config.landmarks, on_progress=listener.phase("getting the face models"))  # on first use
     checkpoint = load(config, listener)
     size_px = config.size or checkpoint.config.native_px
-    portrait = read_portrait(job, size_px=size_px)
+    portrait = read_portrait(job, size_px=size_px, trained_on=checkpoint.config.sampling.crop)
     with kept_when_interrupted(open_run(job, checkpoint)) as folder:
         previews = open_previews(job, folder, size_px=size_px)
         conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
@@ -88,15 +88,21 @@ class _Loader:
         self._kept: tuple[tuple[str, torch.device, torch.dtype], Checkpoint] | None = None
 
     def __call__(self, config: AnimateConfig, listener: Listener) -> Checkpoint:
-        folder = config.checkpoint or default_checkpoint(listener.note)
+        folder = config.checkpoint or EMBEDDED
         device = resolve_device(config.device)
         key = (str(folder), device, resolve_dtype(config.dtype, device))
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # two large models at once may not fit
             self._kept = (key, load_checkpoint(folder, device=device, dtype=key[2]))
-            if not self._kept[1].info.trained:
-                listener.note(
-                    f"The checkpoint '{self._kept[1].info.name}' is untrained: "
-                    "the video shows that the tool works, not a talking head."
-                )
+            _say_what_it_knows(self._kept[1].info, listener)
         return self._kept[1]
+
+
+def _say_what_it_knows(info: CheckpointInfo, listener: Listener) -> None:
+    if not info.trained:
+        listener.note(
+            f"The checkpoint '{info.name}' is untrained: "
+            "the video shows that the tool works, not a talking head."
+        )
+    elif info.domain:
+        listener.note(f"The checkpoint '{info.name}' was trained on {info.domain}.")

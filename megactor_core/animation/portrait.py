@@ -10,6 +10,7 @@ import numpy as np
 
 from megactor_core.animation.plan import Plan
 from megactor_core.config.animate import CropConfig
+from megactor_core.config.model import PortraitCropConfig
 from megactor_core.errors import FaceError
 from megactor_core.faces.amplitude import transform_points
 from megactor_core.faces.crop import CropMargins, SquareCrop, crop_image, portrait_crop
@@ -34,8 +35,8 @@ class Portrait:
         return self.points
 
 
-def read_portrait(job: Plan, *, size_px: int) -> Portrait:
-    """Read, find the face and crop.
+def read_portrait(job: Plan, *, size_px: int, trained_on: PortraitCropConfig) -> Portrait:
+    """Read, find the face and crop; `trained_on` is the checkpoint's crop, for margins that nobody set.
 
     Raises MediaError for a file that is no image, FaceError where no face is found (one is needed for the
     face crop, and to align a visual driver).
@@ -47,7 +48,7 @@ def read_portrait(job: Plan, *, size_px: int) -> Portrait:
         return Portrait(crop_image(image, _centred_square(width, height), size_px=size_px), None)
     faces = detect_faces(image, back_end=config.landmarks)
     points = choose_face(faces, config.face, path=path, shape=image.shape).points
-    crop = _crop_about(points, width=width, height=height, config=config.crop)
+    crop = _crop_about(points, width=width, height=height, config=config.crop, trained_on=trained_on)
     return Portrait(
         picture=crop_image(image, crop, size_px=size_px),
         points=transform_points(crop.to_matrix(size_px), points),
@@ -72,10 +73,13 @@ def choose_face(faces: list[Face], wanted: int | str, *, path: Path, shape: tupl
     return faces[int(wanted)]
 
 
-def _crop_about(points: np.ndarray, *, width: int, height: int, config: CropConfig) -> SquareCrop:
+def _crop_about(
+    points: np.ndarray, *, width: int, height: int, config: CropConfig, trained_on: PortraitCropConfig
+) -> SquareCrop:
     if config.mode == "square":
         return _centred_square(width, height)
-    margins = CropMargins(left=config.left, right=config.right, top=config.top, bottom=config.bottom)
+    given = config.model_dump(exclude={"mode"}, exclude_none=True)
+    margins = CropMargins(**(trained_on.model_dump() | given))
     return portrait_crop(points, frame_width=width, frame_height=height, margins=margins)
 
 

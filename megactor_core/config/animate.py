@@ -32,12 +32,13 @@ Rate = Annotated[
 
 
 class CropConfig(Config):
-    """Square face crop of the portrait, in multiples of the larger side of the landmarks' box [R]."""
+    """Square face crop of the portrait, in multiples of the larger side of the landmarks' box."""
 
-    left: float = Field(1.25, gt=0)
-    right: float = Field(1.25, gt=0)
-    top: float = Field(1.5, gt=0)
-    bottom: float = Field(1.0, gt=0)
+    left: float | None = Field(None, gt=0)
+    right: float | None = Field(None, gt=0)
+    top: float | None = Field(None, gt=0)
+    bottom: float | None = Field(None, gt=0)
+    """None: the checkpoint's (sampling.crop)."""
     mode: Literal["face", "square"] = "face"
     """`square` takes the largest centred square, for portraits that are cropped already."""
 

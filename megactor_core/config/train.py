@@ -135,7 +135,7 @@ class TrainConfig(Config):
     track: Literal["none", "tensorboard"] = "none"
     """Also write the metrics for TensorBoard, into the run's folder; needs the extra `track`."""
     domain: str = ""
-    """What the data show, in one sentence; kept in the checkpoint for those who use it."""
+    """What the data show, in words that go on after "trained on"; kept in the checkpoint for its users."""
 
     preset: PresetName | None = None
     """Size of a new model, in stage 1. None: `paper`."""

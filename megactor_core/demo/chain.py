@@ -1,6 +1,7 @@
 """The demo's steps, in their order."""
 
 from megactor_core.demo.animation_step import animate_example
+from megactor_core.demo.curation_step import curate_corpus
 from megactor_core.demo.data_steps import cut_samples, film_corpus
 from megactor_core.demo.evaluation_step import evaluate_model
 from megactor_core.demo.step import Step
@@ -9,9 +10,10 @@ from megactor_core.demo.workplace import Workplace
 
 
 def steps_of(workplace: Workplace) -> tuple[Step, ...]:
-    """A step that picks good clips would stand before the samples, and be their source."""
+    """Each works on what those before it have made."""
     return (
         film_corpus(workplace),
+        curate_corpus(workplace),
         cut_samples(workplace),
         train_networks(workplace),
         animate_example(workplace),

@@ -35,7 +35,8 @@ class Command:
         """The configuration, of the command's own class `kind`."""
         given: dict[str, Any] = dict(self.options)
         if self.source is not None:
-            given["source"] = self.source
+            takes_many = "sources" in kind.model_fields
+            given |= {"sources": (self.source,)} if takes_many else {"source": self.source}
         return load_config(
             kind, command=self.name, recipe=self.recipe, overrides=self.overrides, options=given
         )

@@ -20,6 +20,9 @@ from megactor_core.synthetic.corpus import SynthReport, make_corpus
 SEED: Final = 2001
 """People of its own, none of them in the default checkpoint's corpus; the sixth, the 17th and the 21st are
 held out."""
+FAULTS: Final = "no_sound, two_faces, large_rotation, scene_cut, small_face, no_face"
+FAULTY_SHARE: Final = 0.3
+"""Of the clips, so that there is something to find; none of them shows a person who is held out."""
 SHOWN_SAMPLES: Final = 3
 
 
@@ -34,6 +37,11 @@ def film_corpus(workplace: Workplace) -> Step:
             "output": workplace.corpus,
             **IN_PROCESS,
         },
+        overrides=(
+            "faults.enabled=true",
+            f"faults.share={FAULTY_SHARE}",
+            f"faults.kinds=[{FAULTS}]",
+        ),
     )
 
     def work(listener: Listener) -> Shown:
@@ -45,10 +53,10 @@ def film_corpus(workplace: Workplace) -> Step:
 
 
 def cut_samples(workplace: Workplace) -> Step:
-    """Training samples of the corpus."""
+    """Training samples of the clips that were kept."""
     command = Command(
         "preprocess",
-        source=workplace.corpus,
+        source=workplace.curated,
         recipe="tiny",
         options={"output": workplace.samples, **IN_PROCESS},
     )
@@ -67,6 +75,10 @@ def _of_corpus(report: SynthReport) -> tuple[Markup, ...]:
             f"{report.seconds:.0f} seconds in all. It makes their speech too, and the mouths move with it "
             "exactly. Each clip has a twin: another person with the same motion and the same speech. The "
             "twin will be the driver, so that the model cannot learn to copy its driver's face."
+        ),
+        paragraph(
+            f"{sum(report.faults.values())} clips are wrong on purpose, as raw videos often are: "
+            f"{', '.join(kind.replace('_', ' ') for kind in report.faults)}. The next step has to find them."
         ),
         paragraph("Dots are the 68 points of the face, which are known exactly here."),
         picture(read_image(report.sheet), shows="Frames of the first clips, and of a twin."),

@@ -57,7 +57,7 @@ def run_demo(
 
 def run_at_scale(output: Path, scale: Scale, *, listener: Listener) -> DemoReport:
     """`run_demo` at any scale."""
-    workplace = Workplace(output, scale, DefaultModel.find(listener))
+    workplace = Workplace(output, scale, DefaultModel.find())
     record = Record(output, _settings(workplace))
     require_writable_folder(output)
     with sole_owner(output / LOCK), _told_how_to_go_on():

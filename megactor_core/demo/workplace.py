@@ -6,8 +6,7 @@ from typing import Final, Literal
 
 from megactor_core.demo.example import Example, example
 from megactor_core.files import sha256_of
-from megactor_core.listener import Listener
-from megactor_core.models.checkpoint import MANIFEST, CheckpointInfo, default_checkpoint, load_sigma
+from megactor_core.models.checkpoint import EMBEDDED, MANIFEST, CheckpointInfo, load_sigma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +55,10 @@ class DefaultModel:
     """Of its manifest."""
 
     @staticmethod
-    def find(listener: Listener) -> "DefaultModel":
+    def find() -> "DefaultModel":
         """The default checkpoint, verified; raises WeightsError where it is damaged."""
-        folder = default_checkpoint(listener.note)
-        info, _ = load_sigma(folder)
-        return DefaultModel(folder, info, sha256_of(folder / MANIFEST))
+        info, _ = load_sigma(EMBEDDED)
+        return DefaultModel(EMBEDDED, info, sha256_of(EMBEDDED / MANIFEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,10 @@ class Workplace:
     @property
     def corpus(self) -> Path:
         return self.folder / "corpus"
+
+    @property
+    def curated(self) -> Path:
+        return self.folder / "curated"
 
     @property
     def samples(self) -> Path:

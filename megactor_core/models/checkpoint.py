@@ -11,7 +11,6 @@ README.md                   the card
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from megactor_core import weights
 from megactor_core.config.base import Config
 from megactor_core.config.model import LATENT_STRIDE_PX, ModelConfig
-from megactor_core.errors import ConfigError, OutputError, WeightsError
+from megactor_core.errors import ConfigError, WeightsError
 from megactor_core.files import atomic_folder, require_absent, sha256_of, write_json
 from megactor_core.models.audio import WHISPER_STATES, AudioEncoder, LogMelEncoder, WhisperEncoder
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder, load_kl
@@ -41,6 +40,8 @@ SIGMA, AUTOENCODER, AUDIO_ENCODER = (
     "audio_encoder.safetensors",
 )
 MAX_JSON_BYTES = 1_000_000
+EMBEDDED = Path(__file__).parents[1] / "assets" / "sigma-tiny"
+"""The checkpoint that is used where none is named (recipes/scripts/train-default.sh makes it)."""
 
 
 class CheckpointInfo(Config):
@@ -52,7 +53,7 @@ class CheckpointInfo(Config):
     trained: bool
     """False for weights as they were drawn."""
     domain: str = ""
-    """What it was trained on, as one sentence for the terminal; empty where it is untrained."""
+    """What it was trained on, in words that go on after "trained on"; empty where it is untrained."""
     stage: int = Field(0, ge=0, le=3)
     """Training stage that made it; 0 where none did."""
     model: ModelConfig
@@ -181,21 +182,6 @@ def init_checkpoint(folder: Path, *, preset: str, seed: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parts.sigma.parameters()),
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),
     }
-
-
-def default_checkpoint(on_note: Callable[[str], None] | None = None) -> Path:
-    """The checkpoint that is used where none is named: an untrained `tiny`, made on first use."""
-    fingerprint = sha256(ModelConfig.preset("tiny").model_dump_json().encode()).hexdigest()[:8]
-    folder = weights.cache_folder() / "checkpoints" / f"tiny-untrained-{fingerprint}"
-    if not folder.exists():
-        if on_note:
-            on_note(f"Making an untrained checkpoint in {folder}")
-        try:
-            init_checkpoint(folder, preset="tiny", seed=0)
-        except OutputError:
-            if not folder.exists():  # another process may have made it meanwhile
-                raise
-    return folder
 
 
 # Reading

@@ -17,8 +17,8 @@ from megactor_core.models.audio import LogMelEncoder
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder
 from megactor_core.models.checkpoint import (
     CONFIG,
+    EMBEDDED,
     CheckpointInfo,
-    default_checkpoint,
     draw_parts,
     load_audio_encoder,
     load_autoencoder,
@@ -223,7 +223,7 @@ def _autoencoder_folder(config: TrainConfig, listener: Listener) -> Path:
     default = ModelConfig.preset("tiny")
     if config.model.autoencoder == default.autoencoder:
         listener.note("There is no autoencoder in runs/autoencoder/final: taking the embedded default's.")
-        return default_checkpoint(listener.note)
+        return EMBEDDED
     raise WeightsError(
         f"Stage 1 needs an autoencoder, and there is none in '{AUTOENCODER}'.",
         fix="Train one with `megactor train --recipe tiny-autoencoder`, or give --init a checkpoint that "

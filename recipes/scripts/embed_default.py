@@ -10,19 +10,21 @@ from pathlib import Path
 
 import torch
 
+from megactor_core.config.model import ModelConfig
 from megactor_core.models.checkpoint import load_checkpoint, save_checkpoint
 
 ASSETS = Path(__file__).parents[2] / "megactor_core" / "assets"
 NAME = "sigma-tiny"
-DOMAIN = "synthetic faces that turn little, before plain backgrounds; no photograph"
+DOMAIN = "synthetic faces alone, before plain backgrounds: a photograph is outside what it has seen"
 
 
 def main(final: Path, card: Path) -> None:
     checkpoint = load_checkpoint(final)
+    model = checkpoint.config.updated(sampling=ModelConfig.preset("tiny").sampling.model_dump())
     shutil.rmtree(ASSETS / NAME, ignore_errors=True)
     save_checkpoint(
         ASSETS / NAME,
-        info=checkpoint.info.updated(name=NAME, domain=DOMAIN),
+        info=checkpoint.info.updated(name=NAME, domain=DOMAIN, model=model.model_dump()),
         sigma=checkpoint.sigma.to(torch.bfloat16),
         autoencoder=checkpoint.autoencoder.network,
         audio_encoder=checkpoint.audio_encoder.to(torch.bfloat16),

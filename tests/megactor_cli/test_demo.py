@@ -18,6 +18,7 @@ from megactor_core.models.checkpoint import CheckpointInfo
 
 ENTRIES = {
     "synth": "megactor_core.synthetic.corpus.make_corpus",
+    "curate": "megactor_core.curation.curate.curate",
     "preprocess": "megactor_core.preprocessing.preprocess.preprocess",
     "train": "megactor_core.training.train.train",
     "animate": "megactor_core.animation.animate.animate",

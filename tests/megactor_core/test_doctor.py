@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from megactor_core import doctor
+from megactor_core.models.checkpoint import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,10 +36,9 @@ def test_the_packages_are_those_of_pyproject() -> None:
     assert sorted(doctor.PACKAGES) == sorted(requirement.split(">=")[0] for requirement in declared)
 
 
-def test_checkpoints_of_runs_and_cache_are_found(tmp_path: Path) -> None:
+def test_the_embedded_checkpoint_and_those_of_runs_are_found(tmp_path: Path) -> None:
     places = {
-        tmp_path / "cache" / "checkpoints" / "tiny": '{"trained": false}',
-        tmp_path / "runs" / "stage1" / "final": '{"trained": true}',
+        tmp_path / "runs" / "stage1" / "final": '{"trained": false}',
         tmp_path / "runs" / "stage1" / "checkpoints" / "step-100": "damaged",
     }
     for folder, config in places.items():
@@ -49,7 +49,8 @@ def test_checkpoints_of_runs_and_cache_are_found(tmp_path: Path) -> None:
     found = {
         Path(state.folder): state.trained for state in doctor.examine(runs=tmp_path / "runs").checkpoints
     }
-    assert list(found.values()) == [False, None, True]
+    assert found.pop(EMBEDDED) is True
+    assert list(found.values()) == [None, False]
     assert set(found) == set(places)
 
 

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from megactor_core.config.model import ModelConfig
+from megactor_core.config.synth import SynthConfig
 from megactor_core.demo import run as module
+from megactor_core.demo.data_steps import film_corpus
 from megactor_core.demo.run import run_at_scale, run_demo
 from megactor_core.demo.step import Shown, Step
-from megactor_core.demo.workplace import FAST, FULL, DefaultModel, Scale
+from megactor_core.demo.workplace import FAST, FULL, DefaultModel, Scale, Workplace
 from megactor_core.errors import Interrupted, OutputError, Terminated
 from megactor_core.listener import Listener
 from megactor_core.models.checkpoint import CheckpointInfo
 from megactor_core.pages.page import paragraph
+from megactor_core.synthetic.plan import clip_facts, plan_clip
 
 TINY = Scale(
     name="other",
@@ -32,7 +35,7 @@ def chain(monkeypatch) -> dict[str, Work]:
     """Two steps that tests fill with work; the model is never loaded."""
     works: dict[str, Work] = {name: lambda _listener: Shown((paragraph("done"),)) for name in ("one", "two")}
     info = CheckpointInfo(name="x", trained=True, model=ModelConfig.preset("nano"))
-    monkeypatch.setattr(DefaultModel, "find", lambda _listener: DefaultModel(Path("x"), info, "abc"))
+    monkeypatch.setattr(DefaultModel, "find", lambda *_: DefaultModel(Path("x"), info, "abc"))
     monkeypatch.setattr(module, "steps_of", lambda _: tuple(Step(n, n, (), works[n]) for n in works))
     return works
 
@@ -95,21 +98,35 @@ def test_both_scales_hold_people_back() -> None:
     assert min(FAST.clips, FULL.clips, TINY.clips) >= 6
 
 
+def test_what_is_wrong_on_purpose_is_nobody_who_is_held_out() -> None:
+    workplace = Workplace(Path("x"), FULL, None)  # type: ignore[arg-type]  # no step here asks for the model
+    (command,) = film_corpus(workplace).commands
+    config = command.config(SynthConfig)
+    facts = [clip_facts(plan_clip(number, config), config) for number in range(FULL.clips)]
+    faulty = [number for number, clip in enumerate(facts) if clip["fault"] is not None]
+    held_out = [number for number, clip in enumerate(facts) if clip["split"] == "validation"]
+    assert held_out == [5, 16, 20]
+    assert not set(faulty) & set(held_out)
+    assert 1 <= sum(number < TINY.clips for number in faulty) < len(faulty) <= FULL.clips // 3
+
+
 @pytest.mark.slow
 def test_the_whole_chain_is_done_once_and_shown(tmp_path) -> None:
     phases: list[str] = []
     listener = Listener(progress=lambda phase, _done, _total: phases.append(phase))
     first = run_at_scale(tmp_path / "demo", TINY, listener=listener)
-    assert list(first.steps) == ["corpus", "samples", "training", "animation", "evaluation"]
-    assert {phase.split(" ")[0] for phase in phases} == {f"{number}/5" for number in range(1, 6)}
+    assert list(first.steps) == ["corpus", "curation", "samples", "training", "animation", "evaluation"]
+    assert {phase.split(" ")[0] for phase in phases} == {f"{number}/6" for number in range(1, 7)}
     assert [path.name for path in first.videos[:3]] == ["A.mp4", "V.mp4", "A+V.mp4"]
     page = first.report.read_text(encoding="utf-8")
     assert len(re.findall("data:video/mp4;base64,", page)) == 4
     assert set(re.findall(r'(?:src|href)="([a-z#]+)', page)) == {"data", "#s"}
     assert all(
-        f"megactor {name} " in page for name in ("synth", "preprocess", "train", "animate", "evaluate")
+        f"megactor {name} " in page
+        for name in ("synth", "curate", "preprocess", "train", "animate", "evaluate")
     )
     assert "PSNR" in page
+    assert "two_faces" in page
 
     files = {path: path.stat().st_ino for path in tmp_path.rglob("*.mp4")}
     phases.clear()

@@ -23,8 +23,8 @@ from megactor_core.models import checkpoint
 from megactor_core.models.audio import LogMelEncoder, WhisperEncoder
 from megactor_core.models.autoencoder import PatchAutoencoder
 from megactor_core.models.checkpoint import (
+    EMBEDDED,
     CheckpointInfo,
-    default_checkpoint,
     init_checkpoint,
     load_checkpoint,
     load_sigma,
@@ -349,16 +349,14 @@ def test_interrupted_writing_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_default_is_made_once_in_the_cache(cache: Path) -> None:
-    notes: list[str] = []
-    first = default_checkpoint(notes.append)
-    assert first.is_relative_to(cache)
-    assert str(first) in notes[0]
-    made = {path: path.stat().st_mtime_ns for path in first.iterdir()}
-    assert default_checkpoint(notes.append) == first
-    assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == made
-    assert len(notes) == 1
-    assert load_checkpoint(first).config == ModelConfig.preset("tiny")
+def test_the_embedded_checkpoint() -> None:
+    loaded = load_checkpoint(EMBEDDED)
+    assert (loaded.info.name, loaded.info.trained, loaded.info.stage) == ("sigma-tiny", True, 3)
+    assert "synthetic faces" in loaded.info.domain
+    preset = ModelConfig.preset("tiny")
+    assert loaded.config.updated(autoencoder=preset.autoencoder.model_dump()) == preset
+    assert sum(path.stat().st_size for path in EMBEDDED.iterdir()) <= 20e6
+    assert sum(path.stat().st_size for path in EMBEDDED.parent.rglob("*") if path.is_file()) <= 25e6
 
 
 # Public encoders
