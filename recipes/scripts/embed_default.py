@@ -19,7 +19,7 @@ DOMAIN = "synthetic faces alone, before plain backgrounds: a photograph is outsi
 
 
 def main(final: Path, card: Path) -> None:
-    checkpoint = load_checkpoint(final)
+    checkpoint, text = load_checkpoint(final), card.read_text(encoding="utf-8")
     model = checkpoint.config.updated(sampling=ModelConfig.preset("tiny").sampling.model_dump())
     shutil.rmtree(ASSETS / NAME, ignore_errors=True)
     save_checkpoint(
@@ -28,7 +28,7 @@ def main(final: Path, card: Path) -> None:
         sigma=checkpoint.sigma.to(torch.bfloat16),
         autoencoder=checkpoint.autoencoder.network,
         audio_encoder=checkpoint.audio_encoder.to(torch.bfloat16),
-        card=card.read_text(encoding="utf-8"),
+        card=text,
     )
 
 
