@@ -6,6 +6,7 @@ them without decoding, and a picture that could not be had says why.
 """
 
 import base64
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -110,7 +111,7 @@ def _row(clip: Judged) -> Row:
     row = clip.row
     names = (ROW_ID, "source_path", "start_s", "end_s", "content_version")
     # A file that was away is tried again when it is back.
-    is_there = Path(row["source_path"]).exists()
+    is_there = os.path.exists(row["source_path"])
     return {
         **{name: row[name] for name in names},
         "seconds": clip.measures.get("seconds"),

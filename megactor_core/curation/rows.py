@@ -8,8 +8,8 @@ same for the same state, so that a run that was killed goes on.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from megactor_core.config.curate import CurateConfig, GateName
@@ -102,7 +102,7 @@ def _still_unmeasured(before: Row, done: list[GateName]) -> dict[str, str]:
 
 
 def _elsewhere(row: Row) -> Row:
-    if row["fault"] is not None or Path(row["source_path"]).exists():
+    if row["fault"] is not None or os.path.exists(row["source_path"]):
         return row
     return row | {
         "status": "error",

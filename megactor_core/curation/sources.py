@@ -158,7 +158,7 @@ def _given(config: CurateConfig) -> list[Path]:
     if not paths:
         raise UsageError(f"'{DEFAULT_SOURCES}' holds no folder.", fix="Give folders of videos.")
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # unlike Path.exists it does not raise below a closed folder
             raise UsageError(f"There is no '{path}'.", fix="Give folders of videos, or manifests.")
         if not path.is_dir() and path.suffix != ".parquet":
             raise UsageError(
@@ -192,7 +192,7 @@ def _dataset_names(paths: Sequence[Path]) -> list[str]:
 def _clips_of(path: Path, *, dataset: str, exclude: Path) -> Iterator[SourceClip]:
     if path.is_file():
         return _from_manifest(path, dataset=dataset)
-    if (path / MANIFEST).is_file():
+    if os.path.isfile(path / MANIFEST):  # nor does this in one
         return _from_manifest(path / MANIFEST, dataset=dataset)
     return _from_folder(path, dataset=dataset, exclude=exclude)
 

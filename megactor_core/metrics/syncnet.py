@@ -199,12 +199,19 @@ class SyncNet(nn.Module):
     @property
     def lip(self) -> nn.Module:
         """(B, 3, 5, 224, 224) BGR in 0..255 -> (B, 1024)."""
-        return nn.Sequential(self.netcnnlip, nn.Flatten(), self.netfclip)
+        return nn.Sequential(_ColoursTogether(), self.netcnnlip, nn.Flatten(), self.netfclip)
 
     @property
     def audio(self) -> nn.Module:
         """(B, 1, 13, 20) MFCC -> (B, 1024)."""
         return nn.Sequential(self.netcnnaud, nn.Flatten(), self.netfcaud)
+
+
+class _ColoursTogether(nn.Module):
+    """Lays the colours of a pixel side by side: a CPU pools in three dimensions ten times faster so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.is_cuda else x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _conv2d(

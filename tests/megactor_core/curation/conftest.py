@@ -1,5 +1,6 @@
 """A small corpus of talking heads, some of them wrong in a known way, curated in this process."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from megactor_core.config.curate import CurateConfig
 from megactor_core.config.recipes import load_config
 from megactor_core.config.synth import SynthConfig
+from megactor_core.curation.curate import curate
+from megactor_core.curation.summary import CurateReport
 from megactor_core.synthetic.corpus import make_corpus
 
 CLIPS, SIZE_PX, SECONDS = 13, 128, 1.68
@@ -55,6 +58,26 @@ def config_for() -> ConfigFor:
         )
 
     return config
+
+
+@pytest.fixture(scope="session")
+def curate_report(
+    corpus: Path, config_for: ConfigFor, tmp_path_factory: pytest.TempPathFactory
+) -> CurateReport:
+    """Of the corpus, curated with early reject and undisturbed."""
+    return curate(config_for(corpus, output=tmp_path_factory.mktemp("curated") / "out"))
+
+
+@pytest.fixture(scope="session")
+def curated(curate_report: CurateReport) -> Path:
+    """The output of that run, which no test may change."""
+    return Path(curate_report.output)
+
+
+@pytest.fixture
+def copied(curated: Path, tmp_path: Path) -> Path:
+    """A copy of that output, to change."""
+    return Path(shutil.copytree(curated, tmp_path / "copied"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from megactor_core.config.curate import CurateConfig, RulesConfig
-from megactor_core.curation.curate import curate
 from megactor_core.curation.dry_run import dry_run
 from megactor_core.curation.manifest import Judged
 from megactor_core.curation.projection import Bytes, DryRunReport, Machine, Measured, project
@@ -39,24 +38,19 @@ def foretold(corpus: Path, config_for: ConfigFor, place: Path) -> DryRunReport:
         tempfile.tempdir = before
 
 
-@pytest.fixture(scope="module")
-def came_true(corpus: Path, config_for: ConfigFor, tmp_path_factory: pytest.TempPathFactory) -> CurateReport:
-    return curate(config_for(corpus, output=tmp_path_factory.mktemp("true")))
-
-
-def test_what_was_foretold_comes_true(foretold: DryRunReport, came_true: CurateReport) -> None:
-    assert (foretold.clips, foretold.measured) == (came_true.clips, SAMPLE)
-    assert foretold.sources.clips == pytest.approx(came_true.clips)
-    kept = came_true.kept / came_true.clips
+def test_what_was_foretold_comes_true(foretold: DryRunReport, curate_report: CurateReport) -> None:
+    assert (foretold.clips, foretold.measured) == (curate_report.clips, SAMPLE)
+    assert foretold.sources.clips == pytest.approx(curate_report.clips)
+    kept = curate_report.kept / curate_report.clips
     assert foretold.kept_share.low <= kept <= foretold.kept_share.high
-    assert foretold.sources.raw_hours.value == pytest.approx(came_true.raw_hours)  # clips of one length
-    assert foretold.sources.kept_hours.low <= came_true.kept_hours <= foretold.sources.kept_hours.high
+    assert foretold.sources.raw_hours.value == pytest.approx(curate_report.raw_hours)  # clips of one length
+    assert foretold.sources.kept_hours.low <= curate_report.kept_hours <= foretold.sources.kept_hours.high
     assert not foretold.errors_by_kind
 
 
-def test_every_gate_has_its_pass_rate_and_cost(foretold: DryRunReport, came_true: CurateReport) -> None:
+def test_every_gate_has_its_pass_rate_and_cost(foretold: DryRunReport, curate_report: CurateReport) -> None:
     gates = {gate.gate: gate for gate in foretold.gates}
-    assert list(gates) == [gate for gate, cost in came_true.cpu_seconds_by_gate.items() if cost]
+    assert list(gates) == [gate for gate, cost in curate_report.cpu_seconds_by_gate.items() if cost]
     assert gates["probe"].clips == SAMPLE
     for gate in gates.values():
         assert gate.cpu_seconds is not None
@@ -66,8 +60,8 @@ def test_every_gate_has_its_pass_rate_and_cost(foretold: DryRunReport, came_true
     assert [gate.clips for gate in foretold.gates] == sorted(
         (gate.clips for gate in foretold.gates), reverse=True
     )
-    mute = came_true.first_reasons["no_sound"] + came_true.first_reasons["silent"]
-    reached = came_true.clips - came_true.first_reasons.get("cut_off", 0)
+    mute = curate_report.first_reasons["no_sound"] + curate_report.first_reasons["silent"]
+    reached = curate_report.clips - curate_report.first_reasons.get("cut_off", 0)
     share = gates["sound"].pass_share
     assert share is not None
     assert share.low <= 1 - mute / reached <= share.high

@@ -30,20 +30,6 @@ REFERENCE = re.compile(r"""\b(?:src|href)\s*=\s*["'](?!data:|#)|url\(|@import|ht
 BUDGET_BYTES = 3_000_000
 
 
-@pytest.fixture(scope="module")
-def curated(corpus: Path, config_for: ConfigFor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The corpus curated with early reject."""
-    output = tmp_path_factory.mktemp("curated")
-    curate(config_for(corpus, output=output))
-    return output
-
-
-@pytest.fixture
-def copied(curated: Path, tmp_path: Path) -> Path:
-    """A copy of that output, to change."""
-    return Path(shutil.copytree(curated, tmp_path / "copied"))
-
-
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files that this process decodes frames of."""

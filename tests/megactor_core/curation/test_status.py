@@ -116,7 +116,8 @@ def test_one_that_was_killed_is_told_from_one_at_work(finished: Any, copied: Pat
 def test_a_stopped_run_says_so_and_its_next_one_goes_on(
     corpus: Path, config_for: ConfigFor, tmp_path: Path
 ) -> None:
-    config = config_for(corpus, output=tmp_path / "out", overrides=CHEAP)
+    overrides = ("measure.gates=[probe,sound]", "batch_seconds=0.001")
+    config = config_for(corpus, output=tmp_path / "out", overrides=overrides)
 
     def stop(phase: str, done: int, _total: int) -> None:
         if phase.startswith("curating") and done >= 3:
