@@ -17,7 +17,7 @@ megactor train --recipe tiny-stage1 --output runs/no-dropout-no-mask --resume --
 megactor train --recipe tiny-stage1 --output runs/dropout-no-mask --resume --set mask_mode=off
 
 # The balance of modes: the paper's shares, and one that leans on the picture; the same steps for each.
-for mix in "paper 0.1 0.2 0.7" "balanced 0.35 0.15 0.5" "visual 0.8 0.1 0.1"; do
+for mix in "paper 0.1 0.2 0.7" "visual 0.8 0.1 0.1"; do
   read -r name visual audio mixed <<< "$mix"
   megactor train --recipe tiny-stage2 --steps 700 --init runs/stage1/final --output "runs/mix-$name" --resume \
     --set "draw.mix.visual=$visual" --set "draw.mix.audio=$audio" --set "draw.mix.mixed=$mixed"
