@@ -15,7 +15,8 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from megactor_core.config.media import MediaLimits
 from megactor_core.errors import MediaError
@@ -139,6 +140,20 @@ def open_container(path: Path, *, limits: MediaLimits) -> Iterator[InputContaine
             yield container
         except av.error.FFmpegError as error:
             raise MediaError(f"'{path}' is damaged ({_reason(error)}).", fix="Encode it again.") from None
+
+
+def picture_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams other than cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def picture_stream(container: InputContainer, *, path: Path) -> VideoStream:
+    """The first of them; raises MediaError where there is none."""
+    pictures = picture_streams(container)
+    if not pictures:
+        content = "sound but no picture" if container.streams.audio else "no picture"
+        raise MediaError(f"'{path}' holds {content}.", fix="Give a video file (mp4, mov, mkv, webm or avi).")
+    return pictures[0]
 
 
 def allow_decoder(stream: Stream, *, allowed: str, path: Path, limits: MediaLimits) -> None:

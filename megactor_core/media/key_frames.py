@@ -15,12 +15,16 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from megactor_core.config.media import DEFAULT_LIMITS, MediaLimits
-from megactor_core.errors import MediaError
-from megactor_core.media.container import VIDEO_CODECS, allow_decoder, demux_resilient, open_container
+from megactor_core.media.container import (
+    VIDEO_CODECS,
+    allow_decoder,
+    demux_resilient,
+    open_container,
+    picture_stream,
+)
 from megactor_core.media.upright import Upright, require_size
 
 
@@ -47,7 +51,7 @@ def scan_packets(
     Raises MediaError where the file cannot be read.
     """
     with open_container(path, limits=limits) as container:
-        stream = _picture(container, path=path)
+        stream = picture_stream(container, path=path)
         packets = damaged = 0
         until = 0.0
         for packet, at in _packets(container, stream, start_seconds=start_seconds, seconds=seconds):
@@ -72,7 +76,7 @@ def read_key_frames(
     cannot be decoded are passed over. Raises MediaError where the file cannot be read or changes its size.
     """
     with open_container(path, limits=limits) as container:
-        stream = _picture(container, path=path)
+        stream = picture_stream(container, path=path)
         allow_decoder(stream, allowed=VIDEO_CODECS, path=path, limits=limits)
         require_size(path, width=stream.width, height=stream.height, limits=limits)
         stream.codec_context.skip_frame = "NONKEY"
@@ -143,10 +147,3 @@ def _seconds_of(frame: av.VideoFrame, stream: VideoStream, *, otherwise: float) 
     if frame.pts is None or not time_base:
         return otherwise
     return float((frame.pts - (stream.start_time or 0)) * time_base)
-
-
-def _picture(container: InputContainer, *, path: Path) -> VideoStream:
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
-        raise MediaError(f"'{path}' holds no picture.", fix="Give a video file (mp4, mov, mkv, webm or avi).")
-    return pictures[0]

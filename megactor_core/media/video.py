@@ -14,12 +14,18 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from megactor_core.config.media import DEFAULT_LIMITS, MediaLimits
 from megactor_core.errors import MediaError
-from megactor_core.media.container import VIDEO_CODECS, allow_decoder, demux_resilient, open_container
+from megactor_core.media.container import (
+    VIDEO_CODECS,
+    allow_decoder,
+    demux_resilient,
+    open_container,
+    picture_stream,
+    picture_streams,
+)
 from megactor_core.media.timeline import Timed, at_constant_rate
 from megactor_core.media.upright import Upright, require_size
 
@@ -112,7 +118,7 @@ def first_frame_seconds(container: InputContainer, *, path: Path, limits: MediaL
 
 def has_picture(container: InputContainer) -> bool:
     """Whether there is a video stream other than a cover picture."""
-    return bool(_pictures(container))
+    return bool(picture_streams(container))
 
 
 def _chosen(
@@ -124,10 +130,6 @@ def _chosen(
         return (timed.item for timed in wanted)
     resampled = at_constant_rate(frames, video_fps=video_fps)
     return resampled if seconds is None else islice(resampled, max(1, round(seconds * video_fps)))
-
-
-def _pictures(container: InputContainer) -> list[VideoStream]:
-    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 class _Clip:
@@ -273,11 +275,7 @@ class _Clip:
 
 
 def _open_picture(container: InputContainer, *, path: Path, limits: MediaLimits) -> VideoStream:
-    pictures = _pictures(container)
-    if not pictures:
-        content = "sound but no picture" if container.streams.audio else "no picture"
-        raise MediaError(f"'{path}' holds {content}.", fix="Give a video file (mp4, mov, mkv, webm or avi).")
-    stream = pictures[0]
+    stream = picture_stream(container, path=path)
     allow_decoder(stream, allowed=VIDEO_CODECS, path=path, limits=limits)
     require_size(path, width=stream.width, height=stream.height, limits=limits)
     stream.thread_type = "AUTO"
