@@ -5,7 +5,7 @@ from megactor_core.demo.curation_step import curate_corpus
 from megactor_core.demo.data_steps import cut_samples, film_corpus
 from megactor_core.demo.evaluation_step import evaluate_model
 from megactor_core.demo.step import Step
-from megactor_core.demo.training_steps import train_networks
+from megactor_core.demo.training_steps import train_stage
 from megactor_core.demo.workplace import Workplace
 
 
@@ -15,7 +15,7 @@ def steps_of(workplace: Workplace) -> tuple[Step, ...]:
         film_corpus(workplace),
         curate_corpus(workplace),
         cut_samples(workplace),
-        train_networks(workplace),
+        train_stage(workplace),
         animate_example(workplace),
         evaluate_model(workplace),
     )

@@ -1,4 +1,4 @@
-"""A short training run: of an autoencoder where there is no trained one, and of the paper's first stage."""
+"""A short training run of the paper's first stage."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,11 @@ from megactor_core.media.image import read_image
 from megactor_core.pages.charts import Line, line_chart
 from megactor_core.pages.page import Markup, paragraph, tag
 from megactor_core.training.held_out_grid import FOLDER
-from megactor_core.training.start import FINAL
 from megactor_core.training.train import TrainReport, train
 from megactor_core.training.watch import METRICS, StepMetrics, read_metrics
 
-AUTOENCODER_BATCH: Final = 8
-BATCH: Final = 4
 TARGETS: Final = 3
-"""Frames of a reference; with the batch, a quarter of the recipe's step."""
+"""Frames of a reference: half of the recipe's."""
 WARMUP_SHARE: Final = 0.1
 SAVED_EVERY: Final = 25
 """Steps; a stopped demo goes on from the last one."""
@@ -31,72 +28,40 @@ SMOOTHED: Final = 10
 """Steps that a point of the chart's smooth line averages."""
 
 
-def train_networks(workplace: Workplace) -> Step:
-    """Stage 1 of the preset `tiny`, from the default checkpoint's autoencoder where that is trained."""
-    init = workplace.model.folder
-    commands = []
-    if not workplace.model.info.trained:
-        init = workplace.autoencoder / FINAL
-        commands.append(_autoencoder_command(workplace))
-    commands.append(_stage_command(workplace, init))
+def train_stage(workplace: Workplace) -> Step:
+    """Stage 1 of the preset `tiny`, from the default checkpoint's autoencoder."""
+    command = _stage_command(workplace)
 
     def work(listener: Listener) -> Shown:
-        reports = [
-            train(command.config(TrainConfig), on_progress=listener.progress, on_note=listener.note)
-            for command in commands
-        ]
-        return Shown(tuple(_of_runs(reports)))
+        report = train(command.config(TrainConfig), on_progress=listener.progress, on_note=listener.note)
+        return Shown(tuple(_of_run(report)))
 
-    return Step("training", "A short training run", tuple(commands), work)
+    return Step("training", "A short training run", (command,), work)
 
 
-def _autoencoder_command(workplace: Workplace) -> Command:
-    steps = workplace.scale.autoencoder_steps
-    return Command(
-        "train",
-        recipe="tiny-autoencoder",
-        options={
-            "steps": steps,
-            "batch_size": AUTOENCODER_BATCH,
-            "data": workplace.samples,
-            "output": workplace.autoencoder,
-            "checkpoint_every": SAVED_EVERY,
-            "resume": True,
-            **IN_PROCESS,
-        },
-        overrides=(f"optimiser.warmup_steps={_warmup(steps)}", "validation_clips=1"),
-    )
-
-
-def _stage_command(workplace: Workplace, init: Path) -> Command:
+def _stage_command(workplace: Workplace) -> Command:
     steps = workplace.scale.training_steps
     return Command(
         "train",
         recipe="tiny-stage1",
         options={
             "steps": steps,
-            "batch_size": BATCH,
             "data": workplace.samples,
-            "init": init,
+            "init": workplace.model.folder,
             "output": workplace.training,
             "checkpoint_every": SAVED_EVERY,
             "resume": True,
             **IN_PROCESS,
         },
         overrides=(
-            f"optimiser.warmup_steps={_warmup(steps)}",
+            f"optimiser.warmup_steps={int(WARMUP_SHARE * steps)}",
             f"draw.frames_per_reference={TARGETS}",
             "validation_clips=1",
         ),
     )
 
 
-def _warmup(steps: int) -> int:
-    return int(WARMUP_SHARE * steps)
-
-
-def _of_runs(reports: list[TrainReport]) -> Iterator[Markup]:
-    stage = reports[-1]
+def _of_run(stage: TrainReport) -> Iterator[Markup]:
     yield paragraph(
         f"Now a small model of random weights learns from the samples for {stage.step} steps. It sees a "
         "still picture of a person, and the driver's face, eyes and mouth. It learns to make the person do "
@@ -107,8 +72,7 @@ def _of_runs(reports: list[TrainReport]) -> Iterator[Markup]:
         "A useful model takes thousands of steps. This run only shows how training goes; its checkpoint is "
         "not the one that animates below."
     )
-    charts = [_loss_chart(report) for report in reports]
-    yield tag("div", {"class": "charts"}, *charts)
+    yield tag("div", {"class": "charts"}, _loss_chart(stage))
     sheet = _newest_sheet(stage.checkpoint.parent / FOLDER)
     if sheet is not None:
         yield paragraph(
@@ -124,9 +88,8 @@ def _loss_chart(report: TrainReport) -> Markup:
     loss = np.array([line.loss for line in lines])
     width = max(1, min(SMOOTHED, len(loss) // 2))
     smooth = np.convolve(loss, np.full(width, 1 / width), mode="valid")
-    what = "the autoencoder" if report.stage == "autoencoder" else f"stage {report.stage}"
     return line_chart(
-        f"loss of {what}",
+        f"loss of stage {report.stage}",
         [
             Line("each step", "faint", steps, loss),
             Line(f"mean of {width} steps", "made", steps[width - 1 :], smooth),

@@ -16,7 +16,6 @@ class Scale:
     name: Literal["full", "fast", "other"]
     clips: int
     """Of the corpus, each of another person."""
-    autoencoder_steps: int
     training_steps: int
     seconds: float
     """Length of the clips that are animated."""
@@ -27,7 +26,6 @@ class Scale:
 FULL: Final = Scale(
     name="full",
     clips=24,
-    autoencoder_steps=60,
     training_steps=100,
     seconds=3.0,
     held_out_clips=3,
@@ -35,7 +33,6 @@ FULL: Final = Scale(
 FAST: Final = Scale(
     name="fast",
     clips=8,
-    autoencoder_steps=6,
     training_steps=20,
     seconds=1.0,
     held_out_clips=1,
@@ -80,10 +77,6 @@ class Workplace:
     @property
     def samples(self) -> Path:
         return self.folder / "samples"
-
-    @property
-    def autoencoder(self) -> Path:
-        return self.folder / "autoencoder"
 
     @property
     def training(self) -> Path:

@@ -22,7 +22,6 @@ from megactor_core.synthetic.plan import clip_facts, plan_clip
 TINY = Scale(
     name="other",
     clips=6,
-    autoencoder_steps=2,
     training_steps=2,
     seconds=0.2,
     held_out_clips=1,
