@@ -21,6 +21,7 @@ from megactor_cli.options import (
 from megactor_core.config.curate import CurateConfig
 from megactor_core.config.recipes import load_config
 from megactor_core.errors import UsageError
+from megactor_core.pages.page import duration
 
 if TYPE_CHECKING:
     from megactor_core.curation.summary import CurateReport
@@ -177,8 +178,8 @@ def _tell_status(config: CurateConfig, console: Console) -> None:
 def _show(report: "CurateReport", console: Console) -> None:
     console.facts(
         {
-            "kept": f"{report.kept} of {report.clips} clips, {_hours(report.kept_hours)} of "
-            f"{_hours(report.raw_hours)}",
+            "kept": f"{report.kept} of {report.clips} clips, {duration(3600 * report.kept_hours)} of "
+            f"{duration(3600 * report.raw_hours)}",
             "rejected": report.rejected,
             **({"to be measured": report.pending} if report.pending else {}),
             "errors": f"{report.errors} ({_counts(report.errors_by_kind)})" if report.errors else 0,
@@ -214,7 +215,7 @@ def _show_datasets(report: "CurateReport", console: Console) -> None:
             name if which == "raw" else "",
             which,
             group[which]["clips"],
-            _hours(group[which]["hours"]),
+            duration(3600 * group[which]["hours"]),
             _face(group[which]["means"]),
             *(_short(group[which]["means"][column]) for column in ("sync_c", "sync_d")),
             _short(group[which]["means"]["rotation_magnitude_mean"]),
@@ -241,14 +242,6 @@ def _show_caveats(report: "CurateReport", console: Console) -> None:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in counts.items())
-
-
-def _hours(hours: float) -> str:
-    seconds = hours * 3600
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def _face(means: dict[str, float | None]) -> str:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from megactor_cli.console import Console
+from megactor_core.pages.page import duration
 
 if TYPE_CHECKING:
     from megactor_core.curation.status import CurateStatus
@@ -26,8 +27,8 @@ def show_status(status: "CurateStatus", console: Console) -> None:
             "run": f"{_STATES[status.state]} (process {status.process} on {status.host})",
             "begun": f"{status.started}, {_span(status.elapsed_seconds)} of work",
             "done": f"{status.done} of {status.clips} clips{share}",
-            "kept so far": f"{status.kept}, {hours_text(status.kept_hours)} of "
-            f"{hours_text(status.raw_hours)}",
+            "kept so far": f"{status.kept}, {duration(3600 * status.kept_hours)} of "
+            f"{duration(3600 * status.raw_hours)}",
             "rejected": f"{status.rejected}{_counts(status.first_reasons)}",
             "errors": f"{status.errors}{_counts(status.errors_by_kind)}",
             "pace": _pace(status),
@@ -57,12 +58,3 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _span(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
-
-
-def hours_text(hours: float) -> str:
-    """A length in the largest unit of which it is one or more: `2.5 h`, `3.0 min`."""
-    seconds = hours * 3600
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

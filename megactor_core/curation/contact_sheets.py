@@ -13,7 +13,6 @@ from typing import Final
 from megactor_core.curation.manifest import DUPLICATE, Judged
 from megactor_core.curation.pictures import Picture
 from megactor_core.curation.rules import RULES, Failure
-from megactor_core.engine.stage import ROW_ID
 from megactor_core.pages.page import Markup, duration, jpeg, note, paragraph, percent, small, tag
 
 MOST_KEPT: Final = 12
@@ -42,7 +41,7 @@ class Sheets:
     def clips(self) -> list[Judged]:
         """Each that is shown, once, sorted by clip_id."""
         of_reasons = (clip for clips in self.rejected.values() for clip in clips)
-        shown = {_id(clip): clip for clip in (*self.kept, *self.near, *of_reasons)}
+        shown = {clip.clip_id: clip for clip in (*self.kept, *self.near, *of_reasons)}
         return [shown[name] for name in sorted(shown)]
 
 
@@ -58,7 +57,7 @@ def choose_clips(judged: Sequence[Judged]) -> Sheets:
     reasons = sorted(by_reason, key=lambda reason: order[reason])
     return Sheets(
         kept=tuple(_sample(kept, MOST_KEPT)),
-        near=tuple(sorted(near, key=lambda clip: (past_by(clip.failures), _id(clip)))[:MOST_NEAR]),
+        near=tuple(sorted(near, key=lambda clip: (past_by(clip.failures), clip.clip_id))[:MOST_NEAR]),
         rejected={reason: tuple(_sample(by_reason[reason], MOST_OF_A_REASON)) for reason in reasons},
         kept_in_all=len(kept),
         near_in_all=len(near),
@@ -99,7 +98,7 @@ def sheets_html(sheets: Sheets, pictures: Mapping[str, Picture]) -> Iterator[Mar
 
 
 def _sheet(clips: Sequence[Judged], pictures: Mapping[str, Picture]) -> Markup:
-    return tag("div", {"class": "sheet"}, *(_figure(clip, pictures[_id(clip)]) for clip in clips))
+    return tag("div", {"class": "sheet"}, *(_figure(clip, pictures[clip.clip_id]) for clip in clips))
 
 
 def _figure(clip: Judged, picture: Picture) -> Markup:
@@ -133,8 +132,4 @@ def _sample(clips: Iterable[Judged], most: int) -> list[Judged]:
 
 
 def _place(clip: Judged) -> bytes:
-    return hashlib.blake2b(f"{_ORDER_SEED} {_id(clip)}".encode(), digest_size=8).digest()
-
-
-def _id(clip: Judged) -> str:
-    return str(clip.row[ROW_ID])
+    return hashlib.blake2b(f"{_ORDER_SEED} {clip.clip_id}".encode(), digest_size=8).digest()

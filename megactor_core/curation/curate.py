@@ -50,7 +50,7 @@ def curate(
         with recorded(_record(sources, earlier, journal, plan), config.output):
             try:
                 rows = Rows(sources, earlier, plan=plan, config=config)
-                job = _work(_stages(config, plan, work), rows, journal, config, listener.progress)
+                job = _work(stages_of(config, plan, work), rows, journal, config, listener.progress)
             finally:
                 shutil.rmtree(work, ignore_errors=True)  # of this run and of killed ones: no worker is left
             results = as_they_are(journal.results(), sources)
@@ -78,7 +78,8 @@ def _record(sources: Sources, earlier: Mapping[str, Row], journal: Journal, plan
     )
 
 
-def _stages(config: CurateConfig, plan: GatePlan, work: Path) -> list[Stage]:
+def stages_of(config: CurateConfig, plan: GatePlan, work: Path) -> list[Stage]:
+    """The stages of a run; `work` is for crops."""
     # Brings PyTorch along, which takes longer to load than a mistake in a path takes to find.
     from megactor_core.curation.stages import make_stages
 

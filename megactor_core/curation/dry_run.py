@@ -14,7 +14,7 @@ import numpy as np
 
 from megactor_core.config.animate import LandmarkBackEnd
 from megactor_core.config.curate import CurateConfig
-from megactor_core.curation.curate import announce
+from megactor_core.curation.curate import announce, stages_of
 from megactor_core.curation.gates import GatePlan, plan_gates
 from megactor_core.curation.manifest import Judged, judge, write_manifest
 from megactor_core.curation.output import JOURNAL, WORK
@@ -23,11 +23,11 @@ from megactor_core.curation.rows import Rows
 from megactor_core.curation.sources import Sources, find_sources
 from megactor_core.curation.strata import Stratum, draw_strata
 from megactor_core.curation.trial import trial_of
-from megactor_core.engine.job import JobReport, run_job
+from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import ROWS_PER_FILE, Journal
 from megactor_core.engine.local import worker_count
 from megactor_core.engine.parts import SCHEMA, merge_parts, part_paths, write_table
-from megactor_core.engine.stage import ROW_ID, Needs, Row, Stage, WorkerContext
+from megactor_core.engine.stage import Needs, Row, Stage, WorkerContext
 from megactor_core.errors import Interrupted
 from megactor_core.faces.landmarks import detect_faces
 from megactor_core.listener import Listener, OnNote, OnProgress
@@ -69,7 +69,7 @@ def dry_run(
     strata = draw_strata(sources.clips, config.forecast)
     with tempfile.TemporaryDirectory(prefix="megactor-dry-run-") as name:
         folder = Path(name)
-        stages = _stages(config, plan, folder / WORK)
+        stages = stages_of(config, plan, folder / WORK)
         try:
             measured = _measure(strata, [_warm_up(config, plan), *stages], plan, config, folder, listener)
         except (KeyboardInterrupt, Interrupted) as stop:
@@ -81,13 +81,6 @@ def dry_run(
         machine=_machine(stages, plan, config, used_gpu=any(trial.gpu_seconds for trial in measured.trials)),
         not_measured=[asdict(missing) for missing in plan.missing],
     )
-
-
-def _stages(config: CurateConfig, plan: GatePlan, work: Path) -> list[Stage]:
-    # Brings PyTorch along, which takes longer to load than a mistake in a path takes to find.
-    from megactor_core.curation.stages import make_stages
-
-    return make_stages(config, plan, work=work)
 
 
 def _warm_up(config: CurateConfig, plan: GatePlan) -> WarmUp:
@@ -118,15 +111,12 @@ def _measure(
     judged = judge(journal.results(), rules, gates=plan.gates, versions=plan.versions)
     return Measured(
         strata=strata,
-        trials=[trial_of(clip, rules, stratum=drawn[clip.row[ROW_ID]]) for clip in judged],
+        trials=[trial_of(clip, rules, stratum=drawn[clip.clip_id]) for clip in judged],
         row_bytes=_row_bytes(judged, journal, config, folder),
         gates=plan.gates,
-        **_times(job),
+        wall_seconds=job.wall_seconds,
+        worker_cpu_seconds=job.worker_cpu_seconds,
     )
-
-
-def _times(job: JobReport) -> dict[str, float]:
-    return {"wall_seconds": job.wall_seconds, "worker_cpu_seconds": job.worker_cpu_seconds}
 
 
 def _row_bytes(judged: Sequence[Judged], journal: Journal, config: CurateConfig, folder: Path) -> Bytes:

@@ -86,6 +86,15 @@ class Judged:
     """Gates there are, in order."""
 
     @property
+    def clip_id(self) -> str:
+        return str(self.row[ROW_ID])
+
+    @property
+    def seconds(self) -> float:
+        """Length; 0 where it is not known."""
+        return float(self.measures.get("seconds") or 0.0)
+
+    @property
     def keep(self) -> bool:
         return self.decision is not None and self.decision.status == "ok"
 
@@ -130,7 +139,7 @@ def without_duplicates(judged: list[Judged], rules: RulesConfig) -> list[Judged]
         return judged
     duplicates = find_duplicates([_placed(clip.row, clip.split) for clip in judged if clip.keep])
     return [
-        _rejected_as_copy(clip, of=duplicates[clip.row[ROW_ID]]) if clip.row[ROW_ID] in duplicates else clip
+        _rejected_as_copy(clip, of=duplicates[clip.clip_id]) if clip.clip_id in duplicates else clip
         for clip in judged
     ]
 
@@ -150,7 +159,7 @@ def to_record(clip: Judged, rules: RulesConfig, *, output: Path) -> dict[str, An
     seconds, driver = row["gate_seconds"], row.get("driver_path")
     return {
         **{name: row[name] for name in ("dataset", "identity", "source_id", "start_s", "end_s", "audited")},
-        "clip_id": row[ROW_ID],
+        "clip_id": clip.clip_id,
         "split": clip.split,
         "source_uri": os.path.relpath(row["source_path"], output.absolute()),
         "driver_path": driver and os.path.relpath(driver, output.absolute()),

@@ -99,12 +99,8 @@ def take_pictures(clips: Sequence[Judged], config: CurateConfig) -> None:
 
 def kept_pictures(clips: Sequence[Judged], output: Path) -> dict[str, Picture]:
     """A picture, or why there is none, for each of the clips by its clip_id; nothing is decoded."""
-    found = {row[ROW_ID]: row for row in Journal(output / PICTURES).results(_id(clip) for clip in clips)}
-    return {_id(clip): _picture(clip, found.get(_id(clip))) for clip in clips}
-
-
-def _id(clip: Judged) -> str:
-    return str(clip.row[ROW_ID])
+    found = {row[ROW_ID]: row for row in Journal(output / PICTURES).results(clip.clip_id for clip in clips)}
+    return {clip.clip_id: _picture(clip, found.get(clip.clip_id)) for clip in clips}
 
 
 def _row(clip: Judged) -> Row:

@@ -103,16 +103,16 @@ def funnel(report: CurateReport, judged: Sequence[Judged], rules: RulesConfig) -
         "too, as far as that could be checked."
     )
     stations = list(_stations(report, rules))
-    left = _Left(len(judged), sum(_seconds(clip) for clip in judged))
+    left = _Left(len(judged), sum(clip.seconds for clip in judged))
     rows = [("all clips", "", "", "", "", *left.cells(report))]
     for rule, gate in stations:
         gone = [clip for clip in judged if clip.failures and clip.failures[0].rule == rule]
-        left = _Left(left.clips - len(gone), left.seconds - sum(_seconds(clip) for clip in gone))
+        left = _Left(left.clips - len(gone), left.seconds - sum(clip.seconds for clip in gone))
         rows.append((rule, gate, *_fared(report, rule), str(len(gone)), *left.cells(report)))
     for status, title in (("error", "errors"), ("pending", "still to be measured")):
         gone = [clip for clip in judged if clip.status == status]
         if gone:
-            left = _Left(left.clips - len(gone), left.seconds - sum(_seconds(clip) for clip in gone))
+            left = _Left(left.clips - len(gone), left.seconds - sum(clip.seconds for clip in gone))
             rows.append((title, "", "", "", str(len(gone)), *left.cells(report)))
     rows.append((tag("b", {}, "kept"), "", "", "", "", *left.cells(report)))
     columns = ("rule", "gate", "checked", "breaks it", "as the first", "clips left", "length left", "")
@@ -160,10 +160,10 @@ def cost(report: CurateReport, judged: Sequence[Judged]) -> Iterator[Markup]:
     rows = []
     for gate in GATES:
         took = [clip for clip in judged if gate in clip.row["gate_seconds"]]
-        video_seconds = sum(_seconds(clip) for clip in took)
+        video_seconds = sum(clip.seconds for clip in took)
         if took:
             rows.append((gate, str(len(took)), *_costs(spent[gate], total, len(took), video_seconds)))
-    every = sum(_seconds(clip) for clip in judged)
+    every = sum(clip.seconds for clip in judged)
     rows.append((tag("b", {}, "all"), str(len(judged)), *_costs(total, total, len(judged), every)))
     columns = ("gate", "clips", "processor time", "share", "", "a clip", "an hour of video")
     yield table(columns, rows, numbers=frozenset({1, 2, 3, 5, 6}))
@@ -183,12 +183,8 @@ def _this_run(report: CurateReport, judged: Sequence[Judged]) -> str:
     if not report.computed:
         return "This time nothing was measured."
     runs = [int(clip.row.get("run", 0)) for clip in judged]
-    seconds = sum(_seconds(clip) for clip, run in zip(judged, runs, strict=True) if run == max(runs))
+    seconds = sum(clip.seconds for clip, run in zip(judged, runs, strict=True) if run == max(runs))
     wall = report.wall_seconds
     speed = f", {number(seconds / wall)} times real time" if wall else ""
     deaths = f" {report.worker_deaths} workers died." if report.worker_deaths else ""
     return f"The last run worked on {report.computed} clips for {duration(wall)}{speed}.{deaths}"
-
-
-def _seconds(clip: Judged) -> float:
-    return float(clip.measures.get("seconds") or 0.0)

@@ -176,4 +176,4 @@ def _changed(path: Path) -> float | None:
 
 
 def _seconds(judged: Sequence[Judged]) -> float:
-    return sum(clip.measures.get("seconds") or 0.0 for clip in judged)
+    return sum(clip.seconds for clip in judged)

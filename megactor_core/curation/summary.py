@@ -151,7 +151,7 @@ def _kept(judged: Iterable[Judged]) -> list[Judged]:
 
 
 def _hours(judged: Iterable[Judged]) -> float:
-    return sum(clip.measures.get("seconds") or 0.0 for clip in judged) / 3600
+    return sum(clip.seconds for clip in judged) / 3600
 
 
 def _datasets(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:

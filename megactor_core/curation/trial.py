@@ -52,7 +52,7 @@ def trial_of(clip: Judged, rules: RulesConfig, *, stratum: int) -> Trial:
         status=clip.status,
         error_kind=row["error_kind"],
         first_reason=clip.failures[0].rule if clip.failures else None,
-        video_seconds=clip.measures.get("seconds") or 0.0,
+        video_seconds=clip.seconds,
         passed=passed,
         cpu_seconds=cpu,
         rest_seconds=rest,

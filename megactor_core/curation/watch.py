@@ -124,12 +124,11 @@ class _Viewing:
         return Taken(measures, {} if measures else {"travel": "a face on fewer than two frames"})
 
     def _quality(self) -> Taken:
-        sharpness = quality.measure_sharpness(self._look())
         looks = self._look()
         small = min(looks[0].width, looks[0].height) < NIQE_LEAST_PX
         niqe = None if small else quality.measure_niqe(self._niqe_frames(len(looks)))
         why = {"niqe": f"sides below {NIQE_LEAST_PX} px"} if small else {}
-        return Taken({"sharpness": sharpness, "niqe": niqe}, why)
+        return Taken({"sharpness": quality.measure_sharpness(looks), "niqe": niqe}, why)
 
     def _av_sync(self) -> Taken:
         try:

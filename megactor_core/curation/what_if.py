@@ -159,7 +159,7 @@ def _kept(alone: Sequence[Judged], rules: RulesConfig) -> Kept:
     kept = [clip for clip in without_duplicates([clip for clip in alone if clip.keep], rules) if clip.keep]
     return Kept(
         clips=len(kept),
-        seconds=sum(clip.measures.get("seconds") or 0.0 for clip in kept),
+        seconds=sum(clip.seconds for clip in kept),
         undecided=sum(clip.status == "pending" for clip in alone),
     )
 

@@ -5,7 +5,7 @@ Shape legend:
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +84,8 @@ class GaugeReport:
     true_frames: GaugeShow
     reconstructions: GaugeShow | None
     """Through the autoencoder, where one was given."""
-    sha256: str = field(default="")
+    sha256: str = ""
+    """Of the file that was written."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "output": str(self.output)}
@@ -116,10 +117,7 @@ def fit_gauge(config: GaugeConfig, on_progress: OnProgress | None = None) -> Gau
     )
     gauge.facts = {"config": config.model_dump(mode="json"), "held_out": report.to_json()}
     save_gauge(config.output, gauge)
-    return GaugeReport(
-        **{name: getattr(report, name) for name in report.__dataclass_fields__ if name != "sha256"},
-        sha256=sha256_of(config.output / WEIGHTS),
-    )
+    return replace(report, sha256=sha256_of(config.output / WEIGHTS))
 
 
 def gauge_page(report: GaugeReport) -> str:
@@ -203,12 +201,12 @@ def _new_network(frames: Frames, *, seed: int) -> GaugeNetwork:
 
 
 def _fit(network: GaugeNetwork, frames: Frames, config: GaugeConfig, progress: OnProgress) -> list[float]:
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=config.learning_rate,
         total_steps=config.steps + 1,
-        pct_start=0.1,
+        pct_start=_WARM_UP,
         cycle_momentum=False,
     )
     network.train().requires_grad_(True)
