@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from curation_truth import TRUTH
 from einops import rearrange
 from measure import CONTROL_TOLERANCE, interleaved, ratio, spread
 
@@ -52,22 +53,16 @@ from megactor_core.metrics.mfcc import mfcc
 from megactor_core.metrics.sync_crop import crop_face, crop_squares
 from megactor_core.metrics.syncnet import SyncNet, load_syncnet, sync_scores, window_count
 from megactor_core.synthetic.corpus import make_corpus
-from megactor_core.synthetic.truth import Truth, read_truth
+from megactor_core.synthetic.truth import read_truth
 
 CLIPS, SIZE_PX, SECONDS = 400, 128, 2.0
 MOST_OF_EVERY_FRAME, MOST_OF_FULL, MOST_OF_LOOP = 0.25, 0.3, 1.05
-MARGIN = 0.25
-"""Clips whose truth lies nearer to a limit are left out for that rule."""
-TRUE_ROTATION_LIMIT = 30.0
-"""Degrees that heads of the corpus turn where the recipe's limit lies: they are flatter than people's."""
 SYNC_CLIPS, SYNC_SECONDS, SCREEN_SHARE, ROUNDS = 3, 8.0, 0.25, 3
 LOOP_CLIP_FRAMES = (17, 21, 25)
 UPSTREAM_BLOCK = 20
 """Windows that upstream's script embeds at once."""
 EVERY_FRAME = ("measure.face_seconds=0.04", "measure.light_seconds=0.04", "measure.niqe_frames=1000")
 """At 25 frames a second; the first look has key frames alone."""
-
-Known = Callable[[Truth, RulesConfig], bool | None]
 
 
 @dataclass(frozen=True)
@@ -91,70 +86,6 @@ def run(corpus: Path, output: Path, *, audit: float, overrides: tuple[str, ...] 
 
 
 # ---------------------------------------------------------------- what is true
-
-
-def fault(kind: str, *, unknown: tuple[str, ...] = ()) -> Known:
-    """Whether a clip has a fault; of clips with an `unknown` one the rule's truth is not known."""
-
-    def known(truth: Truth, _rules: RulesConfig) -> bool | None:
-        return None if truth.facts["fault"] in unknown else truth.facts["fault"] == kind
-
-    return known
-
-
-def past(value: float, limit: float, *, below: bool) -> bool | None:
-    """Whether a true value is past a limit; None where it is too near to tell."""
-    if abs(value - limit) < MARGIN * abs(limit):
-        return None
-    return value < limit if below else value > limit
-
-
-def small(factor: Callable[[RulesConfig], float]) -> Known:
-    """Whether the larger face is below a share of the limit, on the mean of all frames."""
-
-    def known(truth: Truth, rules: RulesConfig) -> bool | None:
-        people = [points for points in (truth.points, truth.second_points) if points is not None]
-        sides = [np.ptp(points, axis=1).mean(axis=0).min() for points in people if np.isfinite(points).all()]
-        return (
-            past(float(max(sides)), factor(rules) * (rules.min_face_px or 0), below=True) if sides else None
-        )
-
-    return known
-
-
-def turned(truth: Truth, _rules: RulesConfig) -> bool | None:
-    """Whether the head is turned away; where it is another's turn that counts, it is not known."""
-    if truth.facts["fault"] in ("no_face", "two_faces", "low_quality"):
-        return None
-    return past(
-        float(np.abs(truth.performance.track("yaw_degrees")).mean()), TRUE_ROTATION_LIMIT, below=False
-    )
-
-
-def off(truth: Truth, rules: RulesConfig) -> bool | None:
-    """Whether sound and picture are further apart than the limit."""
-    frames = truth.facts["fault_size"] if truth.facts["fault"] == "av_offset" else 0
-    return past(abs(frames), rules.max_av_offset_frames or 0, below=False)
-
-
-TRUTH: dict[str, Known] = {
-    "cut_off": fault("truncated"),
-    "no_sound": fault("no_sound"),
-    "silent": fault("silence"),
-    "too_little_speech": fault("silence"),
-    "light_no_face": fault("no_face", unknown=("low_quality",)),
-    "light_several_faces": fault("two_faces"),
-    "light_face_too_small": small(lambda rules: rules.guard),
-    "several_shots": fault("scene_cut"),
-    "still_picture": fault("no_face"),
-    "no_face": fault("no_face", unknown=("low_quality",)),
-    "several_faces": fault("two_faces"),
-    "face_too_small": small(lambda _rules: 1.0),
-    "head_turned": turned,
-    "blurred": fault("low_quality", unknown=("no_face",)),
-    "sound_off": off,
-}
-"""Rules that the corpus has faults for; the others must find nothing."""
 
 
 def rule_lines(corpus: Path, audited: Run) -> Iterator[str]:

@@ -5,96 +5,41 @@ Clips whose truth lies within a quarter of a limit are left out for that rule: t
 past it. A rule is scored on the clips on which its truth is known; `audit` is 1, so everything is measured.
 """
 
+import importlib.util
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from megactor_core.config.curate import CurateConfig, RulesConfig
+from megactor_core.config.curate import CurateConfig
 from megactor_core.config.synth import SynthConfig
 from megactor_core.curation.curate import curate
 from megactor_core.curation.rules import RULES
 from megactor_core.synthetic.corpus import make_corpus
-from megactor_core.synthetic.truth import Truth, read_truth
+from megactor_core.synthetic.truth import read_truth
 
 pytestmark = pytest.mark.slow
 
 CLIPS, SIZE_PX, SECONDS = 100, 128, 2.0
-LEAST, MARGIN = 0.97, 0.25
-TRUE_ROTATION_LIMIT = 30.0
-"""Degrees that heads of the corpus turn where the recipe's limit lies: they are flatter than people's."""
+LEAST = 0.97
 
-RUINED = ("low_quality",)
-"""At 128 pixels a face is left with 9 to 18 blocks of the coder: there is nothing to find."""
-
-Known = Callable[[Truth, RulesConfig], bool | None]
 ConfigFor = Callable[..., CurateConfig]
 
 
-def fault(kind: str, *, unknown: tuple[str, ...] = ()) -> Known:
-    """Whether a clip has a fault; of clips with an `unknown` one the rule's truth is not known."""
-
-    def known(truth: Truth, _rules: RulesConfig) -> bool | None:
-        return None if truth.facts["fault"] in unknown else truth.facts["fault"] == kind
-
-    return known
-
-
-def past(value: float, limit: float, *, below: bool) -> bool | None:
-    """Whether a true value is past a limit; None where it is too near to tell."""
-    if abs(value - limit) < MARGIN * abs(limit):
-        return None
-    return value < limit if below else value > limit
+def _truth() -> dict[str, Any]:
+    """What is true of a clip by rule, which the benchmark asks too."""
+    path = Path(__file__).parents[2] / "benchmarks" / "curation_truth.py"
+    spec = importlib.util.spec_from_file_location("curation_truth", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return dict(module.TRUTH)
 
 
-def face_px(truth: Truth) -> float | None:
-    """The shorter side of the larger face's box, mean over the frames."""
-    people = [points for points in (truth.points, truth.second_points) if points is not None]
-    sides = [np.ptp(points, axis=1).mean(axis=0).min() for points in people if np.isfinite(points).all()]
-    return float(max(sides)) if sides else None
-
-
-def small(factor: Callable[[RulesConfig], float]) -> Known:
-    def known(truth: Truth, rules: RulesConfig) -> bool | None:
-        side = face_px(truth)
-        return None if side is None else past(side, factor(rules) * (rules.min_face_px or 0), below=True)
-
-    return known
-
-
-def turned(truth: Truth, _rules: RulesConfig) -> bool | None:
-    if truth.facts["fault"] in ("no_face", "two_faces", *RUINED):  # or it is another one's turn that counts
-        return None
-    yaw = np.abs(truth.performance.track("yaw_degrees")).mean()
-    return past(float(yaw), TRUE_ROTATION_LIMIT, below=False)
-
-
-def off(truth: Truth, rules: RulesConfig) -> bool | None:
-    frames = truth.facts["fault_size"] if truth.facts["fault"] == "av_offset" else 0
-    return past(abs(frames), rules.max_av_offset_frames or 0, below=False)
-
-
-TRUTH: dict[str, Known] = {
-    "cut_off": fault("truncated"),
-    "no_sound": fault("no_sound"),
-    "silent": fault("silence"),
-    "too_little_speech": fault("silence"),
-    "light_no_face": fault("no_face", unknown=RUINED),
-    "light_several_faces": fault("two_faces"),
-    "light_face_too_small": small(lambda rules: rules.guard),
-    "several_shots": fault("scene_cut"),
-    "still_picture": fault("no_face"),
-    "no_face": fault("no_face", unknown=RUINED),
-    "several_faces": fault("two_faces"),
-    "face_too_small": small(lambda _rules: 1.0),
-    "head_turned": turned,
-    "blurred": fault("low_quality", unknown=("no_face",)),
-    "sound_off": off,
-}
-"""Rules that the corpus has faults for; the others must find nothing."""
+TRUTH = _truth()
 
 
 @pytest.fixture(scope="module")
