@@ -1,53 +1,38 @@
-"""DPM-Solver++(2M) through diffusers, a part of the frames at a time.
+"""DPM-Solver++(2M), a part of the frames at a time (Lu et al. 2022, algorithm 2; PixArt-alpha's settings).
 
-The solver keeps one past estimate of the clean latents. Here the caller keeps it, so that a clip of any
-length is stepped in parts and a run goes on where it stopped.
+x clean latents, x_t noisy ones; alpha_t = sqrt(alpha_bar), sigma_t = sqrt(1 - alpha_bar), lambda =
+log(alpha_t / sigma_t), h the step in lambda. The second-order method keeps one past estimate of x. Here the
+caller keeps it, so that a clip of any length is stepped in parts and a run goes on where it stopped.
+
+diffusers' DPMSolverMultistepScheduler gives the same numbers (the tests compare), but keeps the past itself,
+and its import alone takes as long as animating a second of video.
 """
 
-from typing import Any
+import math
 
 import torch
 from torch import Tensor
 
 from megactor_core.config.model import DiffusionConfig
-
-ORDER = 2
-
-
-def make_scheduler(config: DiffusionConfig, *, steps: int) -> Any:
-    """The library's scheduler with PixArt-alpha's settings and its `timesteps` set."""
-    from diffusers import DPMSolverMultistepScheduler
-
-    scheduler = DPMSolverMultistepScheduler(
-        num_train_timesteps=config.train_steps,
-        beta_start=config.beta_start,
-        beta_end=config.beta_end,
-        beta_schedule="linear",
-        prediction_type="epsilon" if config.prediction == "eps" else "v_prediction",
-        algorithm_type="dpmsolver++",
-        solver_order=ORDER,
-        solver_type="midpoint",
-        lower_order_final=True,
-        timestep_spacing="linspace",
-    )
-    scheduler.set_timesteps(steps)
-    return scheduler
+from megactor_core.diffusion.schedule import make_schedule
 
 
 class Solver:
     """The sampler for latents of any shape.
 
-    The variance half of the output must be cut off before `step` (see sampler.split_prediction): the
-    library's own learned-variance mode slices three channels, as for RGB.
+    The variance half of the output must be cut off before `step` (see sampler.split_prediction).
     """
 
     def __init__(self, config: DiffusionConfig, *, steps: int) -> None:
-        self._scheduler: Any = make_scheduler(config, steps=steps)
-
-    @property
-    def timesteps(self) -> Tensor:
+        self._prediction = config.prediction
+        last = config.train_steps - 1
+        self.timesteps = torch.linspace(0, last, steps + 1, dtype=torch.float64).round().long().flip(0)[:-1]
         """Time step of each solver step, falling: (steps,) int64."""
-        return self._scheduler.timesteps
+        alpha_bar = make_schedule(config).alpha_bar[self.timesteps]
+        alpha_bar = torch.cat([alpha_bar, alpha_bar.new_ones(1)])  # the last step ends at clean latents
+        self._alpha: list[float] = alpha_bar.sqrt().tolist()
+        self._sigma: list[float] = (1 - alpha_bar).sqrt().tolist()
+        self._h: list[float] = ((alpha_bar / (1 - alpha_bar)).log() / 2).diff().tolist()
 
     def step(
         self, prediction: Tensor, latents: Tensor, *, step: int, past: Tensor | None
@@ -59,10 +44,20 @@ class Solver:
         """
         if (past is None) != (step == 0):
             raise ValueError(f"step {step} needs {'no' if step == 0 else 'a'} past estimate")
-        scheduler = self._scheduler
-        scheduler._step_index = step  # the library has no public way to go on in the middle
-        scheduler.model_outputs = [None, past]
-        scheduler.lower_order_nums = min(step, ORDER)
-        with torch.no_grad():
-            following = scheduler.step(prediction, self.timesteps[step], latents).prev_sample
-        return following, scheduler.model_outputs[-1]
+        clean = estimate = self._clean(prediction, latents, step=step)
+        if past is not None and self._second_order(step):
+            clean = estimate + (estimate - past) * (self._h[step] / self._h[step - 1] / 2)
+        decay = -math.expm1(-self._h[step])
+        shrink = self._sigma[step + 1] / self._sigma[step]
+        return shrink * latents + self._alpha[step + 1] * decay * clean, estimate
+
+    def _clean(self, prediction: Tensor, x_t: Tensor, *, step: int) -> Tensor:
+        """The clean latents that a prediction at x_t implies."""
+        alpha, sigma = self._alpha[step], self._sigma[step]
+        if self._prediction == "v":
+            return alpha * x_t - sigma * prediction
+        return (x_t - sigma * prediction) / alpha
+
+    def _second_order(self, step: int) -> bool:
+        """Not at the last step, whose h is infinite; nor after a step of no length (1000 steps have one)."""
+        return step + 1 < len(self.timesteps) and self._h[step - 1] > 0

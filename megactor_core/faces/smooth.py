@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from megactor_core.faces.landmarks import FaceTrack
 
@@ -38,6 +37,8 @@ def _runs(found: np.ndarray) -> Iterator[slice]:
 
 def _local_line(values: np.ndarray, *, sigma_frames: float) -> np.ndarray:
     """Local linear regression along the first axis: (n, ...) -> (n, ...) float64."""
+    from scipy.ndimage import correlate1d  # smoothing is off by default, and this import takes a while
+
     reach = min(math.ceil(WINDOW_REACH * sigma_frames), len(values) - 1)
     offset = np.arange(-reach, reach + 1, dtype=np.float64)
     window = np.exp(-0.5 * (offset / sigma_frames) ** 2)

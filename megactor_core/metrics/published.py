@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from megactor_core.models.tensor_files import read_tensors, require_shapes
+from megactor_core.models.undrawn import undrawn
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -30,7 +31,7 @@ def fill(build: Callable[[], N], path: Path, *, entry: str) -> N:
     network's names and shapes; the first that differs is named.
     """
     found = read_tensors(path, leave_out=_COUNTER)
-    with torch.device("meta"):  # no numbers are drawn that would be written over
+    with undrawn():
         network = build()
     network.to_empty(device="cpu")
     own = network.state_dict()

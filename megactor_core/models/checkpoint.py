@@ -29,6 +29,7 @@ from megactor_core.models.audio import WHISPER_STATES, AudioEncoder, LogMelEncod
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder, load_kl
 from megactor_core.models.pixart import load_pixart as load_pixart  # its documented place is here
 from megactor_core.models.sigma import Sigma
+from megactor_core.models.undrawn import undrawn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -248,7 +249,7 @@ def _verify(folder: Path) -> str:
 def _fill(make: Callable[[Any], M], config: Any, path: Path) -> M:
     """Build a module without drawing weights and give it the tensors of `path`, in the type that they are
     stored in; raises WeightsError."""
-    with torch.device("meta"):
+    with undrawn():
         module = make(config)
     tensors = _read_tensors(path)
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}

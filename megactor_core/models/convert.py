@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from megactor_core.config.model import ModelConfig
@@ -13,6 +12,7 @@ from megactor_core.models.easyanimate import EasyAnimateReport, load_easyanimate
 from megactor_core.models.pixart import LayoutName, Part, PixArtReport, load_pixart, to_pixart
 from megactor_core.models.sigma import Sigma
 from megactor_core.models.tensor_files import DIFFUSERS_FILE
+from megactor_core.models.undrawn import undrawn
 
 FILE_OF_LAYOUT: dict[LayoutName, str] = {"diffusers": DIFFUSERS_FILE, "original": "pixart.safetensors"}
 
@@ -34,7 +34,7 @@ def checkpoint_from_pixart(
     """
     config = ModelConfig.preset(preset)
     require_absent(folder)
-    with torch.device("meta"):
+    with undrawn():
         rehearsal = Sigma(config)
     # What is wrong with the files shows before the weights are drawn, which takes long at the paper's size.
     _start(rehearsal, source, text_queries=text_queries, easyanimate=easyanimate)

@@ -25,6 +25,7 @@ from megactor_core.models.layers import (
     grid_positions,
     init_linears,
     modulate,
+    modulation_table,
 )
 from megactor_core.models.masks import RegionMask
 from megactor_core.models.temporal import TemporalModule
@@ -36,7 +37,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.hidden
-        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.scale_shift_table = modulation_table(6, width)
         self.self_attention = Attention(width, heads=config.heads)
         self.mlp = Mlp(width, ratio=config.mlp_ratio)
 
@@ -116,7 +117,7 @@ class Backbone(nn.Module):
         self.recompute = False
         self.patch_embed = nn.Conv2d(in_channels, config.hidden, PATCH, stride=PATCH)
         self.timestep = TimestepModulation(config.hidden)
-        self.head_table = nn.Parameter(torch.randn(2, config.hidden) / config.hidden**0.5)
+        self.head_table = modulation_table(2, config.hidden)
         self.head = nn.Linear(config.hidden, PATCH * PATCH * config.out_channels)
 
     def embed(self, latents: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -88,6 +88,11 @@ def modulate(x: Tensor, *, shift: Tensor, scale: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
 
 
+def modulation_table(rows: int, width: int) -> nn.Parameter:
+    """A trained table of shifts, scales and gates, drawn as PixArt-alpha's, std 1 / sqrt(D): (rows, D)."""
+    return nn.Parameter(nn.init.normal_(torch.empty(rows, width), std=width**-0.5))
+
+
 # Attention and MLP
 
 

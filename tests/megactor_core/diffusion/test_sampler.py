@@ -1,85 +1,11 @@
-"""Sampling: the steps, recovery of a known picture, guidance, and noise that belongs to a frame."""
-
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
+"""Sampling: the predicted half, guidance, and noise that belongs to a frame."""
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from megactor_core.config.model import DiffusionConfig
 from megactor_core.diffusion.sampler import frame_noise, guide, split_prediction
-from megactor_core.diffusion.schedule import add_noise, make_schedule, velocity
-from megactor_core.diffusion.solver import make_scheduler
-
-EPS = DiffusionConfig.build({}, source="defaults")
-V = EPS.updated(prediction="v")
-SCHEDULE = make_schedule(EPS)
-LATENTS = (1, 2, 4, 6, 6)
-
-
-def sample(solver: Any, start: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    x = start
-    for t in solver.timesteps:
-        x = solver.step(predict(x, t), t, x).prev_sample
-    return x
-
-
-def oracle(x0: Tensor, config: DiffusionConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """The network that knows the answer: the noise (or velocity) that leads from x0 to what it is shown."""
-
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        alpha_bar = SCHEDULE.alpha_bar[t]
-        eps = (x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
-        return eps if config.prediction == "eps" else velocity(SCHEDULE, x0, eps, t.view(1))
-
-    return predict
-
-
-# Steps
-
-
-def test_twenty_steps_are_pixarts() -> None:
-    steps = make_scheduler(EPS, steps=20).timesteps.tolist()
-    assert steps == list(range(999, 500, -50)) + list(range(500, 0, -50))
-
-
-@given(steps=st.integers(1, 100))
-@settings(max_examples=25)
-def test_steps_fall_from_the_noisiest(steps: int) -> None:
-    timesteps = make_scheduler(EPS, steps=steps).timesteps.tolist()
-    assert len(timesteps) == steps
-    assert timesteps[0] == 999
-    assert all(a > b >= 0 for a, b in pairwise(timesteps))
-
-
-def test_short_schedules_scale() -> None:
-    solver = make_scheduler(EPS.updated(train_steps=100), steps=4)
-    assert solver.timesteps.tolist()[0] == 99
-
-
-# Recovery
-
-
-@pytest.mark.parametrize("config", [EPS, V], ids=["eps", "v"])
-@pytest.mark.parametrize("steps", [4, 20])
-def test_oracle_recovers_x0(config: DiffusionConfig, steps: int) -> None:
-    x0 = torch.randn(LATENTS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    noise = torch.randn(LATENTS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    start = add_noise(SCHEDULE, x0, noise, torch.tensor([999]))
-    found = sample(make_scheduler(config, steps=steps), start, oracle(x0, config))
-    torch.testing.assert_close(found, x0, rtol=0, atol=1e-4)
-
-
-def test_wrong_kind_of_prediction_does_not_recover_x0() -> None:
-    """The solver and the network must agree on what is predicted; the test above can tell."""
-    x0 = torch.full(LATENTS, 0.5, dtype=torch.float64)
-    start = add_noise(SCHEDULE, x0, torch.ones_like(x0), torch.tensor([999]))
-    found = sample(make_scheduler(V, steps=20), start, oracle(x0, EPS))
-    assert (found - x0).abs().max() > 0.01
 
 
 def test_split_prediction_drops_the_variance() -> None:
