@@ -8,6 +8,7 @@ Shape legend:
     F frames looked at   G those with a face   68 points
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,8 @@ FRONTAL_DEGREES: Final = (35, 64)
 """Whole degrees that both angles at the eyes may have [R]."""
 NEAR: Final = 6.0
 """Side of the square in which a face is looked for again, in multiples of the last one's (ours)."""
+EARLY: Final = 8
+"""Frames before the first face that are kept to be looked at again (ours)."""
 SQUARE_LEFT, SQUARE_RIGHT, SQUARE_TOP, SQUARE_BOTTOM = 1.25, 1.25, 1.5, 1.0
 """Margins of the release's square from the face's middle, in multiples of its larger side [R]."""
 
@@ -55,27 +58,39 @@ def look_at(
 ) -> list[Look]:
     """Find the faces on each frame, given with its time in seconds.
 
-    Frames are looked at one by one; where none is found, once more near the face before, enlarged by the
-    detector: small faces are overlooked now and then.
+    Frames are looked at one by one; where none is found, once more near the closest face before, or near the
+    first one after, enlarged by the detector: small faces are overlooked now and then.
     """
+
+    def look(seconds: float, frame: np.ndarray, faces: Sequence[Face]) -> Look:
+        return Look(
+            seconds=seconds,
+            width=frame.shape[1],
+            height=frame.shape[0],
+            count=count_faces(faces, second_face_ratio=second_face_ratio),
+            face=faces[0] if faces else None,
+            crop=_grey_crop(frame, faces[0] if faces else None, side_px=crop_side_px),
+        )
+
     looks: list[Look] = []
     last: Face | None = None
+    early: deque[tuple[float, np.ndarray]] = deque(maxlen=EARLY)  # the frames before the first face
     for seconds, frame in frames:
         faces = detect_faces(frame, back_end=back_end)
         if not faces and last is not None:
             faces = _near(frame, last, back_end=back_end)
-        face = faces[0] if faces else None
-        last = face or last
-        looks.append(
-            Look(
-                seconds=seconds,
-                width=frame.shape[1],
-                height=frame.shape[0],
-                count=count_faces(faces, second_face_ratio=second_face_ratio),
-                face=face,
-                crop=_grey_crop(frame, face, side_px=crop_side_px),
-            )
-        )
+        looks.append(look(seconds, frame, faces))
+        if faces and last is None:
+            near = faces[0]
+            for number, (then, old) in enumerate(reversed(early), start=2):
+                again = _near(old, near, back_end=back_end)
+                looks[-number] = look(then, old, again)
+                near = again[0] if again else near
+        if faces:
+            last = faces[0]
+            early.clear()
+        elif last is None:
+            early.append((seconds, frame))
     return looks
 
 

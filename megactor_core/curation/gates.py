@@ -15,7 +15,7 @@ from megactor_core.files import sha256_of
 from megactor_core.metrics import syncnet
 from megactor_core.weights_sources import ProgressCallback
 
-CODE_VERSIONS: Final[dict[GateName, int]] = dict.fromkeys(GATES, 1)
+CODE_VERSIONS: Final[dict[GateName, int]] = dict.fromkeys(GATES, 1) | {"faces": 2, "motion": 2, "quality": 2}
 """Raise a gate's number when the same clip would come out of it with other measures."""
 SYNC_GATES: Final[tuple[GateName, ...]] = ("sync_screen", "sync")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from megactor_core.curation.faces import (
+    EARLY,
     Look,
     is_frontal,
     look_at,
@@ -118,6 +119,27 @@ def test_a_face_that_is_overlooked_is_looked_for_where_it_was(monkeypatch: pytes
     assert second.face.box == pytest.approx((53, 39, 63, 49))
     moved = second.face.points - first.face.points
     np.testing.assert_allclose(moved, np.broadcast_to([-2, 4], moved.shape), atol=1e-4)
+
+
+def test_faces_overlooked_before_the_first_are_looked_for_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector that sees the bright spot in small pictures, and in large ones with a mark in the corner."""
+
+    def detect(image: np.ndarray, *, back_end: str) -> list[Face]:
+        spots = np.argwhere(image[..., 0] == 255)
+        seen = len(spots) and (image[0, 0, 1] == 1 or max(image.shape) < 100)
+        return [face_at(spots[0][1], spots[0][0], width=10)] if seen else []
+
+    monkeypatch.setattr("megactor_core.curation.faces.detect_faces", detect)
+    frames = [np.zeros((100, 120, 3), np.uint8) for _ in range(EARLY + 4)]
+    for number, frame in enumerate(frames):
+        frame[40, 30 + 3 * number, 0] = 255
+    frames[5][...] = 0  # nobody there
+    frames[-2][0, 0, 1] = 1
+    looks = look_at(enumerate(frames), back_end="mediapipe", second_face_ratio=0.25, crop_side_px=64)
+    assert [look.face is not None for look in looks] == [n not in (0, 1, 5) for n in range(EARLY + 4)]
+    assert [look.seconds for look in looks] == list(range(EARLY + 4))
+    middles = [(look.face.box[0] + look.face.box[2]) / 2 for look in looks if look.face is not None]
+    np.testing.assert_allclose(middles, [30 + 3 * n for n in range(2, EARLY + 4) if n != 5], atol=0.5)
 
 
 def test_travel_is_the_way_across_the_clip_in_face_sizes() -> None:
