@@ -44,6 +44,12 @@ class Keeper:
         self._validated = MetricsFile(run.folder / VALIDATION, ValidationMetrics, steps_done=done)
         self._tracker = open_tracker(run.config.track, run.folder, steps_done=done)
 
+    def before_steps(self, listener: Listener) -> None:
+        """Measure what a new run starts from: what it gains is told from there."""
+        validated = read_metrics(self._run.folder / VALIDATION, ValidationMetrics)
+        if self._loop.progress.step == 0 and not validated:
+            self._validate(listener, animates=False)
+
     def after_step(self, metrics: StepMetrics, state: RunState | None, listener: Listener) -> None:
         """Write what this step is to leave, and its state where it is given.
 
@@ -54,7 +60,7 @@ class Keeper:
         self._tracker.add("training", metrics)
         listener.progress(_in_progress(metrics), metrics.step, config.steps)
         if metrics.step % config.validate_every == 0 or metrics.step == config.steps:
-            self._validate(listener)
+            self._validate(listener, animates=True)
         if state is not None:
             self._save(state)
             listener.note(_in_words(metrics))
@@ -73,7 +79,7 @@ class Keeper:
         """Nothing more comes, however the run ended."""
         self._tracker.close()
 
-    def _validate(self, listener: Listener) -> None:
+    def _validate(self, listener: Listener, *, animates: bool) -> None:
         """Measure the moving average on held-out samples: the same ones, with the same noise, every time."""
         batches = self._validation.batches
         if batches is None:
@@ -83,7 +89,7 @@ class Keeper:
         groups = [range(i, min(i + config.batch_size, config.validation_samples)) for i in starts]
         with self._loop.averaged():
             found = self._loop.validate(batches.batch(group) for group in groups)
-            clips = self._animate(listener)
+            clips = self._animate(listener) if animates else []
         if clips:
             video = write_grid(clips, self._run.folder / FOLDER, step=found.step)
             found = replace(found, psnr_db=mean_psnr_db(clips))
@@ -100,7 +106,12 @@ class Keeper:
     def _save(self, state: RunState) -> None:
         progress = replace(state.progress, data=self._source.fingerprint)
         save_state(self._run.folder, replace(state, progress=progress), keep=self._run.config.keep)
-        plot_loss(read_metrics(self._run.folder / METRICS, StepMetrics), self._run.folder / LOSS_PLOT)
+        folder = self._run.folder
+        plot_loss(
+            read_metrics(folder / METRICS, StepMetrics),
+            read_metrics(folder / VALIDATION, ValidationMetrics),
+            folder / LOSS_PLOT,
+        )
 
 
 def _in_progress(metrics: StepMetrics) -> str:

@@ -134,6 +134,8 @@ def _train(
     keeper = Keeper(run, loop, source, validation) if accelerator.is_main_process else None
     batches = read_batches(source, _stream(run, loop, accelerator), workers=run.config.workers)
     with nullcontext() if keeper is None else closing(keeper):
+        if keeper is not None:
+            keeper.before_steps(listener)
         for metrics in loop.steps(batches):
             _after_step(run, loop, keeper, metrics, listener, stopped=_agreed_signal(stop, accelerator))
         last = loop.state()

@@ -80,8 +80,8 @@ def read_metrics(path: Path, kind: type[Line]) -> list[Line]:
     return lines
 
 
-def plot_loss(metrics: Sequence[StepMetrics], path: Path) -> None:
-    """Draw the loss over the steps, and its mean over neighbours, as a PNG."""
+def plot_loss(metrics: Sequence[StepMetrics], held_out: Sequence[ValidationMetrics], path: Path) -> None:
+    """Draw the loss over the steps, its mean over neighbours and the held-out loss, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
@@ -94,6 +94,16 @@ def plot_loss(metrics: Sequence[StepMetrics], path: Path) -> None:
     axes.plot(steps, loss, color="#9db8d6", linewidth=0.8, label="step")
     width = max(1, min(SMOOTHING_STEPS, len(loss) // 4))
     axes.plot(steps, _smoothed(loss, width), color="#1f4e8c", linewidth=1.8, label=f"mean of {width} steps")
+    if held_out:
+        axes.plot(
+            [line.step for line in held_out],
+            [line.loss for line in held_out],
+            color="#c2571a",
+            linewidth=1.4,
+            marker="o",
+            markersize=4,
+            label="held out",
+        )
     if (loss > 0).all():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")

@@ -315,8 +315,21 @@ def test_validation_changes_nothing_and_falls(make_config, fake_source, tmp_path
     assert same_weights(plain.folder / "final", watched.folder / "final")
     assert losses_of(plain.folder) == losses_of(watched.folder)
     lines = read_metrics(watched.folder / VALIDATION, ValidationMetrics)
-    assert [line.step for line in lines] == [4, 8]
-    assert lines[1].loss < lines[0].loss
+    assert [line.step for line in lines] == [0, 4, 8]
+    assert lines[0].loss > lines[1].loss > lines[2].loss
+
+
+def test_what_a_run_starts_from_is_measured_once(make_config, fake_source, tmp_path) -> None:
+    """A run that is gone on with keeps its first measurement, and one that validates nothing has none."""
+    config = make_config(1, steps=2, validate_every=2, checkpoint_every=2)
+    train(config, source=fake_source(), validation=Validation(fake_source(seed=1)))
+    before = read_metrics(config.folder / VALIDATION, ValidationMetrics)
+    longer = config.updated(steps=4, resume=True)
+    train(longer, source=fake_source(), validation=Validation(fake_source(seed=1)))
+    lines = read_metrics(config.folder / VALIDATION, ValidationMetrics)
+    assert [line.step for line in lines] == [0, 2, 4]
+    assert lines[:2] == before
+    assert lines[0].psnr_db is None
 
 
 def test_an_empty_validation_split_is_said_and_skipped(make_config, fake_source, monkeypatch) -> None:

@@ -3,7 +3,13 @@
 import numpy as np
 
 from megactor_core.media.image import read_image
-from megactor_core.training.watch import MetricsFile, StepMetrics, plot_loss, read_metrics
+from megactor_core.training.watch import (
+    MetricsFile,
+    StepMetrics,
+    ValidationMetrics,
+    plot_loss,
+    read_metrics,
+)
 
 
 def line(step: int, loss: float = 1.0) -> StepMetrics:
@@ -36,7 +42,17 @@ def test_steps_to_be_done_again_and_a_line_cut_short_are_dropped(tmp_path) -> No
 
 def test_the_plot_is_a_picture_of_the_loss(tmp_path) -> None:
     for name, losses in (("falling", [8, 4, 2, 1]), ("with zero", [1, 0.5, 0]), ("one", [1])):
-        plot_loss([line(step, loss) for step, loss in enumerate(losses, 1)], tmp_path / f"{name}.png")
+        plot_loss([line(step, loss) for step, loss in enumerate(losses, 1)], [], tmp_path / f"{name}.png")
         picture = np.asarray(read_image(tmp_path / f"{name}.png"))
         assert picture.shape[:2] == (450, 800)
         assert picture.std() > 5
+
+
+def test_the_held_out_loss_is_drawn_beside_it(tmp_path) -> None:
+    lines = [line(step, 1 / step) for step in range(1, 9)]
+    plot_loss(lines, [], tmp_path / "without.png")
+    plot_loss(lines, [ValidationMetrics(step, 0.8, 0.8, 0.0) for step in (0, 4, 8)], tmp_path / "with.png")
+    without, with_it = (np.asarray(read_image(tmp_path / f"{name}.png")) for name in ("without", "with"))
+    orange = (with_it[..., 0] > 150) & (with_it[..., 2] < 80)
+    assert orange.sum() > 500
+    assert not ((without[..., 0] > 150) & (without[..., 2] < 80)).any()
