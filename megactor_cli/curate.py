@@ -75,6 +75,7 @@ def curate(
         ),
     ] = False,
     engine: Annotated[Text, _of("engine", _WORK, "NAME")] = None,
+    ray_address: Annotated[Text, _of("ray_address", _WORK, "ADDRESS")] = None,
     workers: Annotated[Text, _of("workers", _WORK, "N")] = None,
     retry_errors: Annotated[bool | None, config_flag(CurateConfig, "retry_errors", panel=_WORK)] = None,
     recipe: Recipe = None,

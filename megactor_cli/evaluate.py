@@ -72,6 +72,7 @@ def evaluate(
     batch_size: Annotated[Text, _of("batch_size", _WORK, "N")] = None,
     device: Annotated[Text, _of("device", _WORK, "NAME")] = None,
     engine: Annotated[Text, _of("engine", _WORK, "NAME")] = None,
+    ray_address: Annotated[Text, _of("ray_address", _WORK, "ADDRESS")] = None,
     workers: Annotated[Text, _of("workers", _WORK, "N")] = None,
     retry_errors: Annotated[bool | None, config_flag(EvaluateConfig, "retry_errors", panel=_WORK)] = None,
     recipe: Recipe = None,

@@ -56,6 +56,7 @@ def preprocess(
     latents: Annotated[bool | None, _switch("latents", _SAMPLE)] = None,
     autoencoder: Annotated[Text, _of("autoencoder", _SAMPLE, "NAME|DIR")] = None,
     engine: Annotated[Text, _of("engine", _WORK, "NAME")] = None,
+    ray_address: Annotated[Text, _of("ray_address", _WORK, "ADDRESS")] = None,
     workers: Annotated[Text, _of("workers", _WORK, "N")] = None,
     retry_errors: Annotated[bool | None, _switch("retry_errors", _WORK)] = None,
     dry_run: Annotated[

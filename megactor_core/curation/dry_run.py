@@ -102,7 +102,7 @@ def _measure(
         stages,
         Rows(Sources(tuple(clips)), {}, plan=plan, config=config),
         journal=journal,
-        config=config,
+        config=config.updated(engine="local", ray_address=None),  # the folder is this machine's
         phase="measuring a sample",
         on_progress=listener.progress,
     )

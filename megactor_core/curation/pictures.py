@@ -80,16 +80,18 @@ def take_pictures(clips: Sequence[Judged], config: CurateConfig) -> None:
     """
     folder = config.output / PICTURES
     rows = [_row(clip) for clip in clips]
-    alone = config.updated(workers=0 if config.workers == 0 else 1, devices=())
+    here = config.updated(
+        engine="local", ray_address=None, workers=0 if config.workers == 0 else 1, devices=()
+    )
     try:
         try:
             if len(Journal(folder).finished()[0]) > MOST_HELD:
                 shutil.rmtree(folder)
-            run_job([TakePicture(config.limits)], rows, journal=Journal(folder), config=alone)
+            run_job([TakePicture(config.limits)], rows, journal=Journal(folder), config=here)
         except UsageError:
             # Not what this version keeps there; it holds nothing that cannot be had again.
             shutil.rmtree(folder, ignore_errors=True)
-            run_job([TakePicture(config.limits)], rows, journal=Journal(folder), config=alone)
+            run_job([TakePicture(config.limits)], rows, journal=Journal(folder), config=here)
     except KeyboardInterrupt:
         raise Interrupted(
             "Interrupted; all clips are decided on, but the report is not written.",

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from megactor_core.errors import OutputError
 
@@ -33,6 +34,8 @@ class Inflight:
     folder: Path
     run: int
     _spares: list[Path] = field(default_factory=list, init=False, compare=False, repr=False)
+    _owner: str = field(default_factory=lambda: uuid4().hex, init=False, compare=False, repr=False)
+    """Of the spares: workers on several machines may have one process number."""
 
     def is_poison(self, key: str) -> bool:
         """Whether the row was on its way at too many deaths to be tried again."""
@@ -51,7 +54,7 @@ class Inflight:
         """Note that a stage begins with the row. Raises OutputError where the folder cannot be written."""
         path = self._path(key, number)
         try:
-            _overwrite(path, f"{self.run:010d} {time.monotonic_ns():020d}")
+            _overwrite(path, _text(self.run, time.monotonic_ns()))
         except OSError as error:
             raise OutputError(
                 f"Cannot write the journal '{path}' ({error.strerror or error}).",
@@ -69,6 +72,17 @@ class Inflight:
             path.unlink(missing_ok=True)
         return bool(own)
 
+    def disown(self, keys: Iterable[str]) -> None:
+        """What this run marked was left by a worker that died with its whole machine, perhaps of no row: of
+        these rows, the one that was due keeps a mark as of an earlier run, the others none.
+        """
+        keys = list(keys)
+        if self.blame(keys):
+            for path in filter(None, map(self._last, keys)):
+                run, begun = _run_and_time(path)
+                if run == self.run:
+                    _overwrite(path, _text(0, begun))
+
     def leave(self, keys: Iterable[str]) -> None:
         """Remove all marks of rows whose results are on the disk."""
         for key in keys:
@@ -79,8 +93,11 @@ class Inflight:
         """As `leave`, by the worker that uses this object: it keeps the marks' files for its next rows."""
         for key in keys:
             if len(self._spares) < MAX_SPARES and not self._path(key, 2).exists():
-                spare = self.folder / f"{SPARE}{os.getpid()}-{len(self._spares)}"
-                os.replace(self._path(key, 1), spare)
+                spare = self.folder / f"{SPARE}{self._owner}-{len(self._spares)}"
+                try:
+                    os.replace(self._path(key, 1), spare)
+                except FileNotFoundError:  # a worker that was taken for lost has ended the row too
+                    continue
                 self._spares.append(spare)
             else:
                 self.leave([key])
@@ -108,6 +125,10 @@ class Inflight:
 
     def _path(self, key: str, n: int) -> Path:
         return self.folder / f"{key}.{n}"
+
+
+def _text(run: int, begun: int) -> str:
+    return f"{run:010d} {begun:020d}"
 
 
 def _overwrite(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from megactor_core.engine.journal import Finished, Journal
 from megactor_core.engine.local import LocalRunner
 from megactor_core.engine.parts import RESERVED, encode_values
 from megactor_core.engine.stage import ROW_ID, Outcome, Row, Stage, fans_out, row_key
-from megactor_core.errors import MegActorError, OutputError, UsageError
+from megactor_core.errors import ConfigError, MegActorError, OutputError, UsageError
 from megactor_core.listener import OnProgress
 
 OnRow = Callable[[Outcome], None]
@@ -237,7 +237,19 @@ class _Tally:
 def _runner(plan: Plan, config: EngineConfig, journal: Journal) -> Runner:
     if config.workers == 0:
         return InlineRunner(plan, config)
-    return LocalRunner(plan, config, lock=journal.workers_lock)
+    if config.engine == "ray":
+        return _ray_runner(plan, config, journal)
+    return LocalRunner.open(plan, config, lock=journal.workers_lock)
+
+
+def _ray_runner(plan: Plan, config: EngineConfig, journal: Journal) -> Runner:
+    try:
+        from megactor_core.engine.ray_runner import RayRunner
+    except ImportError as error:
+        raise ConfigError(
+            f"The engine `ray` cannot be used here: {error}.", fix='pip install "megactor[ray]"'
+        ) from None
+    return RayRunner(plan, config, lock=journal.workers_lock)
 
 
 def _require_stages(stages: Sequence[Stage]) -> None:

@@ -3,13 +3,13 @@
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Self
 
 from megactor_core.config.engine import EngineConfig
 from megactor_core.engine.batch import Plan
@@ -39,19 +39,34 @@ class Segment:
 class LocalRunner:
     """Rows through worker processes; a worker's death costs only the rows that it died of."""
 
-    def __init__(self, plan: Plan, config: EngineConfig, *, lock: Path) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        segments: Sequence[Segment],
+        pools: Mapping[bool, Sequence[WorkerPool]],
+        *,
+        batch_seconds: float,
+    ) -> None:
+        """`pools` by whether they own a GPU; segments that the plan has beyond `segments` are for others."""
         self.worker_deaths = 0
         self._plan = plan
-        devices = _devices(plan.stages, config)
-        self._segments = _segments(plan.stages, has_devices=bool(devices))
-        self._pools = _pools(plan, config, devices=devices, segments=self._segments, lock=lock)
-        self._paces = [Pace(config.batch_seconds) for _ in self._segments]
+        self._segments = segments
+        self._pools = pools
+        self._paces = [Pace(batch_seconds) for _ in segments]
         self._urgent: deque[tuple[int, Task]] = deque()
         self._ended: SimpleQueue[tuple[int, Task, WorkerPool, Future]] = SimpleQueue()
         self._blameless_deaths = 0
 
+    @classmethod
+    def open(cls, plan: Plan, config: EngineConfig, *, lock: Path) -> Self:
+        """With as many workers as the configuration and this machine allow."""
+        devices = _devices(plan.stages, config)
+        segments = segments_of(plan.stages, has_devices=bool(devices))
+        pools = _pools(plan, config, devices=devices, segments=segments, lock=lock)
+        return cls(plan, segments, pools, batch_seconds=config.batch_seconds)
+
     def run(self, rows: Iterator[Outcome]) -> Iterator[Outcome]:
-        """One ended row for each row given, in any order, committed before it is yielded."""
+        """One row for each row given, in any order: ended and committed, or through all segments here."""
         suspects = self._plan.inflight.suspects()
         supplies = [Supply(rows if k == 0 else iter(()), alone=suspects) for k in range(len(self._segments))]
         self._hand_out(supplies)
@@ -122,7 +137,7 @@ class LocalRunner:
         pool = min(self._pools_of(number), key=lambda pool: pool.tasks / pool.workers)
         return pool if pool.has_room else None
 
-    def _pools_of(self, number: int) -> list[WorkerPool]:
+    def _pools_of(self, number: int) -> Sequence[WorkerPool]:
         return self._pools[self._segments[number].on_gpu]
 
     def _workers_of(self, number: int) -> int:
@@ -146,10 +161,11 @@ def worker_count(stages: Sequence[Stage], config: EngineConfig) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     wanted_gb = max(sum(stage.needs.memory_gb for stage in stages), 0.1)
-    return max(1, min(cores // _threads(stages), math.floor(memory_gb / wanted_gb)))
+    return max(1, min(cores // threads_of(stages), math.floor(memory_gb / wanted_gb)))
 
 
-def _threads(stages: Sequence[Stage]) -> int:
+def threads_of(stages: Sequence[Stage]) -> int:
+    """Cores that a worker for these stages keeps busy."""
     return max(1, *(stage.needs.cpus for stage in stages), 1)
 
 
@@ -163,7 +179,7 @@ def _devices(stages: Sequence[Stage], config: EngineConfig) -> tuple[str, ...]:
     return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
 
 
-def _segments(stages: Sequence[Stage], *, has_devices: bool) -> list[Segment]:
+def segments_of(stages: Sequence[Stage], *, has_devices: bool) -> list[Segment]:
     """Neighbouring stages that want the same kind of worker."""
     segments: list[Segment] = []
     start = 0
@@ -183,7 +199,7 @@ def _pools(
     lock: Path,
 ) -> dict[bool, list[WorkerPool]]:
     """Pools by whether they own a GPU: one for the CPU, and one of one worker for each device."""
-    threads = _threads(plan.stages)
+    threads = threads_of(plan.stages)
 
     def pool(device: str, workers: int) -> WorkerPool:
         return WorkerPool(

@@ -55,8 +55,12 @@ def write_part(folder: Path, outcomes: Sequence[Outcome], *, run: int, host: str
 
     Raises OutputError where the folder cannot be written.
     """
-    table = pa.Table.from_pylist([_record(outcome, run=run, host=host) for outcome in outcomes], SCHEMA)
-    return write_table(folder, table)
+    return write_table(folder, table_of(outcomes, run=run, host=host))
+
+
+def table_of(outcomes: Iterable[Outcome], *, run: int, host: str) -> pa.Table:
+    """Rows, as they stand, in the columns of SCHEMA; `outcome_of` each decoded row gives them back."""
+    return pa.Table.from_pylist([_record(outcome, run=run, host=host) for outcome in outcomes], SCHEMA)
 
 
 def write_table(folder: Path, table: pa.Table) -> Path:

@@ -132,7 +132,7 @@ def _measure(clips: Sequence[Clip], config: PreprocessConfig, progress: OnProgre
             make_stages(config, Path(folder)),
             [clip.to_row() for clip in clips],
             journal=Journal(Path(folder) / "journal"),
-            config=config.updated(workers=0, max_attempts=1),
+            config=config.updated(engine="local", ray_address=None, workers=0, max_attempts=1),
             phase="measuring",
             on_progress=progress,
             on_row=on_row,

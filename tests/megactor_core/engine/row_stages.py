@@ -146,6 +146,15 @@ def do(row: Row) -> None:
             raise SystemExit(3)
         case "hang":
             time.sleep(1000)
+        case "orphan":  # by the end of the process that started this one
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(1000)
+        case "orphan-once":
+            once = Path(row["once"])
+            if not once.exists():
+                once.touch()
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(1000)
         case "once":
             once = Path(row["once"])
             if not once.exists():

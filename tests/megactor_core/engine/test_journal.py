@@ -216,6 +216,20 @@ def test_only_the_row_that_was_due_is_blamed(tmp_path: Path) -> None:
     assert not inflight.blame("acd")
 
 
+def test_marks_of_a_lost_machine_count_as_a_run_s_own_death(tmp_path: Path) -> None:
+    """Machines may go twice while one row is on its way; it is tried once more, and then given up."""
+    inflight = Inflight(tmp_path, 2)
+    for deaths in range(1, MAX_DEATHS + 1):
+        for key in "ab":
+            inflight.enter(key)
+        Inflight(tmp_path, 2).disown(["a", "b", "c"])
+        assert inflight.suspects() == {"b"}
+        assert inflight.is_poison("b") == (deaths == MAX_DEATHS)
+    inflight.disown("b")  # nothing is left of this run
+    inflight.retire("b")
+    assert inflight.suspects() == set()
+
+
 def test_a_worker_uses_the_files_of_its_marks_again(tmp_path: Path) -> None:
     inflight = Inflight(tmp_path, 3)
     inflight.enter("a")

@@ -202,7 +202,7 @@ def test_an_idle_worker_that_is_killed_is_replaced(
 
     with journal.opened([stages.Odd()]) as run:
         plan = Plan((stages.Odd(), stages.Add()), journal.parts, journal.marks, run, None)
-        runner = LocalRunner(plan, EngineConfig(workers=1), lock=journal.workers_lock)
+        runner = LocalRunner.open(plan, EngineConfig(workers=1), lock=journal.workers_lock)
         try:
             pids = []
             for name in ("a", "b"):

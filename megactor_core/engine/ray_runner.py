@@ -1,0 +1,178 @@
+"""The runner on a cluster: rows in waves through pools of Ray Data actors, one for the CPU and one for GPUs.
+
+Ray places the workers, feeds them no faster than they work, and begins a lost machine's rows again elsewhere.
+Nothing else rests on it: rows that end are committed by the worker, faults stay on their row by the rules of
+the local runner (see ray_worker), and what is done already the journal knows.
+"""
+
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
+
+from megactor_core.config.engine import EngineConfig
+from megactor_core.engine.batch import Plan
+from megactor_core.engine.local import Segment, segments_of, threads_of
+from megactor_core.engine.pool import SETUP_SECONDS
+from megactor_core.engine.preflight import check_nodes
+from megactor_core.engine.ray_worker import DEATHS, RayWorker, decode, encode
+from megactor_core.engine.stage import Outcome
+from megactor_core.errors import ConfigError, MegActorError
+
+OBJECT_STORE_BYTES: Final = 200 * 2**20
+"""Of a cluster that is started for the run: rows are paths and numbers."""
+PASSED_ON: Final = ("MEGACTOR_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT")
+"""Variables of this process that the workers get."""
+
+
+class RayRunner:
+    """Rows through workers on a Ray cluster."""
+
+    def __init__(self, plan: Plan, config: EngineConfig, *, lock: Path) -> None:
+        """Joins the cluster, or starts one here; raises ConfigError where it cannot, or a node is unfit."""
+        self.worker_deaths = 0
+        self._plan, self._config, self._lock = plan, config, lock
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            _join(config)
+        try:
+            if config.ray_address is not None:
+                check_nodes(plan)
+            self._pools = _pools(plan, config)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, rows: Iterator[Outcome]) -> Iterator[Outcome]:
+        """One ended row for each row given, in any order, committed before it is yielded."""
+        while wave := list(islice(rows, self._config.ray_wave_rows)):
+            with _when_lost(self._config):
+                yield from self._run_wave(wave)
+
+    def close(self) -> None:
+        """Leave the cluster; Ray ends the workers."""
+        if self._is_ours:
+            ray.shutdown()
+
+    def _run_wave(self, wave: Sequence[Outcome]) -> Iterator[Outcome]:
+        data = _dataset(wave, self._plan, self._config)
+        for segment, workers in self._pools:
+            data = data.map_batches(
+                RayWorker,
+                fn_constructor_args=(self._plan, segment),
+                fn_constructor_kwargs={
+                    "lock": self._lock,
+                    "batch_seconds": self._config.batch_seconds,
+                    "recycle_after_tasks": self._config.recycle_after_tasks,
+                },
+                batch_size=self._config.ray_batch_rows,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(min_size=1, max_size=workers),
+                num_cpus=threads_of(self._plan.stages),
+                num_gpus=self._config.ray_gpus if segment.on_gpu else 0,
+            )
+        for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            self.worker_deaths += sum(table[DEATHS].to_pylist())
+            yield from decode(table)
+
+
+def _join(config: EngineConfig) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its log stays in its log files
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    found: dict[str, Any] = {"address": config.ray_address}
+    variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if config.ray_address is None:
+        variables["PYTHONPATH"] = os.pathsep.join(sys.path)  # as the workers of this machine get it
+        found = {
+            "address": "local",
+            "num_cpus": config.workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        with _silent():
+            ray.init(
+                **found,
+                runtime_env={"env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = config.ray_address or "this machine"
+        raise ConfigError(
+            f"No Ray cluster answers at '{where}' ({str(error).splitlines()[0]}).",
+            fix="Give --ray-address auto on a machine of the cluster, or HOST:6379 of its head.",
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would take the command's way to end
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on the terminal: Ray's compiled part says there at which level it will say something."""
+    terminal = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def _pools(plan: Plan, config: EngineConfig) -> list[tuple[Segment, int]]:
+    """The segments, each with its most workers."""
+    resources = ray.cluster_resources()
+    cpus = threads_of(plan.stages)
+    wants_gpus = config.devices != () and any(stage.needs.gpus for stage in plan.stages)
+    on_gpus = math.floor(resources.get("GPU", 0) / config.ray_gpus) if wants_gpus else 0
+    memory_gb = resources.get("memory", math.inf) / 2**30
+    carried = memory_gb / max(sum(stage.needs.memory_gb for stage in plan.stages), 0.1)
+    free = (resources.get("CPU", 1) - cpus * on_gpus) / cpus
+    on_cpus = config.workers or max(1, math.floor(min(free, carried)))
+    segments = segments_of(plan.stages, has_devices=on_gpus > 0)
+    return [(segment, on_gpus if segment.on_gpu else on_cpus) for segment in segments]
+
+
+def _dataset(wave: Sequence[Outcome], plan: Plan, config: EngineConfig) -> Any:
+    context = DataContext.get_current()  # a data set copies it when it is made
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = 0  # what leaves a worker as an exception is no row's fault
+    context.execution_no_progress_timeout_s = SETUP_SECONDS + config.ray_batch_rows * sum(
+        plan.timeout_seconds or stage.needs.timeout_seconds for stage in plan.stages
+    )
+    table = encode(wave, run=plan.run)
+    parts = range(0, len(table), config.ray_batch_rows)
+    return ray.data.from_arrow([table.slice(start, config.ray_batch_rows) for start in parts])
+
+
+@contextmanager
+def _when_lost(config: EngineConfig) -> Iterator[None]:
+    """Raises MegActorError where the cluster gives up."""
+    try:
+        yield
+    except MegActorError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason"
+        raise MegActorError(
+            f"The Ray cluster at '{config.ray_address or 'this machine'}' gave up "
+            f"({type(error).__name__}: {reason}).",
+            fix="Look at the cluster's logs; the rows that are done are kept, run the same command again.",
+        ) from error
