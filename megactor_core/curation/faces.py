@@ -25,8 +25,9 @@ from megactor_core.faces.landmarks import Face, detect_faces
 RIGHT_EYE, LEFT_EYE, NOSE = slice(36, 42), slice(42, 48), slice(30, 36)
 FRONTAL_DEGREES: Final = (35, 64)
 """Whole degrees that both angles at the eyes may have [R]."""
-NEAR: Final = 6.0
-"""Side of the square in which a face is looked for again, in multiples of the last one's (ours)."""
+NEAR: Final = (6.0, 5.0, 4.0)
+"""Sides of the squares, in multiples of the last face's, in which one is looked for again until it is found:
+a detector that misses a face of a few pixels often sees it in another enlargement (ours)."""
 EARLY: Final = 8
 """Frames before the first face that are kept to be looked at again (ours)."""
 SQUARE_LEFT, SQUARE_RIGHT, SQUARE_TOP, SQUARE_BOTTOM = 1.25, 1.25, 1.5, 1.0
@@ -189,15 +190,18 @@ def _square_px(look: Look) -> float:
 
 
 def _near(frame: np.ndarray, last: Face, *, back_end: LandmarkBackEnd) -> list[Face]:
-    """Faces in the square about the last one, NEAR times as large; in the frame's own pixels."""
+    """Faces in a square about the last one; in the frame's own pixels."""
     height, width = frame.shape[:2]
     x0, y0, x1, y1 = last.box
-    half = NEAR * max(box_size(last)) / 2
-    left, top = max(0, round((x0 + x1) / 2 - half)), max(0, round((y0 + y1) / 2 - half))
-    right, bottom = min(width, round((x0 + x1) / 2 + half)), min(height, round((y0 + y1) / 2 + half))
-    part = np.ascontiguousarray(frame[top:bottom, left:right])
-    found = detect_faces(part, back_end=back_end) if part.size else []
-    return [_moved(face, left, top) for face in found]
+    for near in NEAR:
+        half = near * max(box_size(last)) / 2
+        left, top = max(0, round((x0 + x1) / 2 - half)), max(0, round((y0 + y1) / 2 - half))
+        right, bottom = min(width, round((x0 + x1) / 2 + half)), min(height, round((y0 + y1) / 2 + half))
+        part = np.ascontiguousarray(frame[top:bottom, left:right])
+        found = detect_faces(part, back_end=back_end) if part.size else []
+        if found:
+            return [_moved(face, left, top) for face in found]
+    return []
 
 
 def _moved(face: Face, x: int, y: int) -> Face:
