@@ -6,6 +6,10 @@ Three real clips of up to 4 s at 256 pixels, each against a copy that is worse i
 NAMES are metrics; without them, all that need no weights. FID, FVD, LPIPS and SyncNet are taken with what
 `megactor weights pull fid fvd lpips syncnet` got, on a CPU in about a minute a second of video:
     MEGACTOR_TEST_DATA=DIR python tests/benchmarks/evaluate_degraded.py fid,fvd,lpips,sync
+
+With `random` as a last word they are taken with networks of random weights in the published layouts instead.
+Those know nothing of faces or speech: the values are of no use, but equal clips still have a distance of 0,
+and what a metric does not look at does not move it. LPIPS weighs its random features alike.
 """
 
 import os
@@ -18,8 +22,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor, nn
 
-from megactor_core.config.evaluate import EvaluateConfig
+from megactor_core.config.evaluate import EvaluateConfig, NetworkFiles
 from megactor_core.evaluation.catalogue import measures_of
 from megactor_core.evaluation.run import evaluate
 from megactor_core.faces.landmarks import detect_landmarks
@@ -27,6 +33,10 @@ from megactor_core.faces.track import fill_lost
 from megactor_core.media.audio import Sound, fit_seconds, read_sound
 from megactor_core.media.video import read_video
 from megactor_core.media.video_writer import VideoWriter
+from megactor_core.metrics.i3d import InceptionI3d
+from megactor_core.metrics.inception import InceptionV3
+from megactor_core.metrics.lpips import LPIPS
+from megactor_core.metrics.syncnet import SyncNet
 
 CLIPS = ("mochabench/4_man_reading", "megactor_audio_ENTF_1", "megactor_audio_CHTF_2")
 FPS, FRAMES, SIZE_PX, SHIFT_FRAMES = Fraction(25), 100, 256, 5
@@ -116,15 +126,47 @@ def write(path: Path, clip: Clip) -> None:
             video.write(frame)
 
 
+def random_networks(folder: Path) -> NetworkFiles:
+    """Files of random weights, drawn so that signals keep their size from layer to layer."""
+    torch.manual_seed(0)
+    folder.mkdir()
+    lpips = drawn(LPIPS())
+    tensors = {
+        "fid": drawn(InceptionV3()),
+        "fvd": drawn(InceptionI3d()),
+        "syncnet": drawn(SyncNet()),
+        "lpips_trunk": {name: value for name, value in lpips.items() if name.startswith("features.")},
+        "lpips_heads": {
+            name: torch.full_like(value, 1 / value.numel())
+            for name, value in lpips.items()
+            if name.startswith("lin")
+        },
+    }
+    for name, values in tensors.items():
+        torch.save(values, folder / f"{name}.pth")
+    return NetworkFiles.model_validate({name: folder / f"{name}.pth" for name in tensors})
+
+
+def drawn(network: nn.Module) -> dict[str, Tensor]:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+    return network.state_dict()
+
+
 def main() -> None:
-    plain = EvaluateConfig(workers=0, cache_features=False)
-    chosen = plain.updated(metrics=sys.argv[1].split(",")) if len(sys.argv) > 1 else plain
+    words = sys.argv[1:]
+    chosen = EvaluateConfig(workers=0, cache_features=False)
+    if words:
+        chosen = chosen.updated(metrics=words[0].split(","))
     taken = {measure.name for measure in measures_of(chosen.wanted)}
     columns = [name for name in COLUMNS if name in taken]
     data = Path(os.environ["MEGACTOR_TEST_DATA"]) / "driving"
     clips = [read_clip(data / f"{name}.mp4") for name in CLIPS]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        if "random" in words:
+            chosen = chosen.updated(networks=random_networks(root / "networks"))
         for name, clip in zip(CLIPS, clips, strict=True):
             write(root / "real" / f"{name}.mp4", clip)
         sys.stdout.write(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n")
