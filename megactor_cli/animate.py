@@ -20,18 +20,23 @@ from megactor_cli.options import (
     fields_given,
 )
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.config.jobs import load_jobs
+from megactor_core.config.jobs import JobsConfig, journal_of, load_jobs
 from megactor_core.config.recipes import build_config, config_layers
-from megactor_core.errors import MegActorError
+from megactor_core.errors import MegActorError, UsageError
 
 if TYPE_CHECKING:
-    from megactor_core.animation.report import AnimateReport
+    from megactor_core.animation.jobs import JobResult
 
 _IN, _STRENGTH, _PICTURE, _SAMPLING, _OUT = "Inputs", "Drivers", "Picture", "Sampling", "Output"
+_MANY = "Many jobs"
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:
     return config_option(AnimateConfig, field, panel=panel, metavar=metavar)
+
+
+def _of_jobs(field: str, metavar: str) -> Any:
+    return config_option(JobsConfig, field, panel=_MANY, metavar=metavar)
 
 
 def _switch(field: str, panel: str) -> Any:
@@ -43,14 +48,6 @@ def animate(
     driving: Annotated[Path | None, _of("driving", _IN, "VIDEO")] = None,
     audio: Annotated[Path | None, _of("audio", _IN, "SOUND")] = None,
     checkpoint: Annotated[Path | None, _of("checkpoint", _IN, "DIR")] = None,
-    jobs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_IN,
-            help="Animate many: a YAML, JSON or JSON-lines list of settings, merged over the options.",
-        ),
-    ] = None,
     audio_scale: Annotated[Text, _of("audio_scale", _STRENGTH, "F")] = None,
     alpha: Annotated[Text, _of("alpha", _STRENGTH, "F")] = None,
     regions: Annotated[Text, _of("regions", _STRENGTH, "eyes,mouth")] = None,
@@ -74,6 +71,19 @@ def animate(
     overwrite: Annotated[bool | None, _switch("overwrite", _OUT)] = None,
     compare: Annotated[bool | None, _switch("compare", _OUT)] = None,
     contact_sheet: Annotated[bool | None, _switch("contact_sheet", _OUT)] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_MANY,
+            help="A YAML, JSON or JSON-lines list of settings, merged over the options. The jobs are done in "
+            "turn; with an option below by workers, and FILE.journal/ keeps what is done, so that the same "
+            "command goes on.",
+        ),
+    ] = None,
+    engine: Annotated[Text, _of_jobs("engine", "NAME")] = None,
+    workers: Annotated[Text, _of_jobs("workers", "N")] = None,
+    ray_address: Annotated[Text, _of_jobs("ray_address", "ADDRESS")] = None,
     recipe: Recipe = None,
     overrides: Overrides = None,
     json: Json = False,
@@ -86,14 +96,20 @@ def animate(
     Example: megactor animate --reference me.png --driving head.mp4 --audio talk.wav --alpha 0.5
     """
     options = fields_given(AnimateConfig, locals())
+    spread = config_layers(
+        command="animate", recipe=None, overrides=(), options=fields_given(JobsConfig, locals())
+    )
     if regions is not None:
         options["regions"] = comma_list(regions)
     layers = config_layers(command="animate", recipe=recipe, overrides=overrides or (), options=options)
     console = Console(json=json, quiet=quiet)
-    if jobs is None:
-        _animate_one(build_config(AnimateConfig, layers), console)
+    if jobs is not None:
+        config = build_config(JobsConfig, spread) if spread else None
+        _animate_many(load_jobs(jobs, layers=layers), console, jobs=jobs, config=config)
+    elif spread:
+        raise UsageError(f"{spread[0].label} is for many jobs.", fix="Add --jobs FILE, or leave it out.")
     else:
-        _animate_many(load_jobs(jobs, layers=layers), console)
+        _animate_one(build_config(AnimateConfig, layers), console)
 
 
 def _animate_one(config: AnimateConfig, console: Console) -> None:
@@ -114,17 +130,10 @@ def _with_example(config: AnimateConfig, console: Console) -> AnimateConfig:
     return config.updated(reference=given.reference, driving=given.driving, audio=given.audio)
 
 
-def _animate_many(configs: Sequence[AnimateConfig], console: Console) -> None:
-    from megactor_core.animation.animate import animate_jobs
-
-    number = count(1)
-
-    def on_done(result: "AnimateReport | MegActorError") -> None:
-        outcome = result if isinstance(result, MegActorError) else result.output
-        console.note(f"job {next(number)}/{len(configs)}: {outcome}")
-
-    with console.progress() as on_progress:
-        results = animate_jobs(configs, on_progress=on_progress, on_note=console.note, on_done=on_done)
+def _animate_many(
+    configs: Sequence[AnimateConfig], console: Console, *, jobs: Path, config: JobsConfig | None
+) -> None:
+    results = _in_turn(configs, console) if config is None else _by_workers(configs, console, jobs, config)
     reports = [
         {"error": describe_error(result)} if isinstance(result, MegActorError) else result.to_json()
         for result in results
@@ -133,3 +142,39 @@ def _animate_many(configs: Sequence[AnimateConfig], console: Console) -> None:
     console.batch(reports, failed=failed)
     if failed:
         raise typer.Exit(1)
+
+
+def _in_turn(configs: Sequence[AnimateConfig], console: Console) -> "Sequence[JobResult]":
+    from megactor_core.animation.animate import animate_jobs
+
+    number = count(1)
+
+    def on_done(result: "JobResult") -> None:
+        _tell(console, next(number), len(configs), result)
+
+    with console.progress() as on_progress:
+        return animate_jobs(configs, on_progress=on_progress, on_note=console.note, on_done=on_done)
+
+
+def _by_workers(
+    configs: Sequence[AnimateConfig], console: Console, jobs: Path, config: JobsConfig
+) -> "Sequence[JobResult]":
+    from megactor_core.animation.jobs import run_jobs
+
+    def on_done(number: int, result: "JobResult") -> None:
+        _tell(console, number, len(configs), result)
+
+    with console.progress() as on_progress:
+        return run_jobs(
+            configs,
+            journal=journal_of(jobs),
+            config=config,
+            on_progress=on_progress,
+            on_note=console.note,
+            on_done=on_done,
+        )
+
+
+def _tell(console: Console, number: int, total: int, result: "JobResult") -> None:
+    outcome = result if isinstance(result, MegActorError) else result.output
+    console.note(f"job {number}/{total}: {outcome}")

@@ -1,8 +1,8 @@
 """`megactor animate`: a portrait, a driving video and speech become a talking-head video."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
@@ -15,7 +15,7 @@ from megactor_core.animation.previews import open_previews
 from megactor_core.animation.report import AnimateReport, describe
 from megactor_core.animation.resume import finished, kept_when_interrupted, open_run
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.errors import MegActorError, OutputError
+from megactor_core.errors import Interrupted, MegActorError, OutputError
 from megactor_core.faces.landmarks import prepare
 from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.models.checkpoint import EMBEDDED, Checkpoint, CheckpointInfo, load_checkpoint
@@ -31,7 +31,7 @@ def animate(
     Raises a UsageError (MediaError, FaceError, WeightsError, ...) for what cannot work. An earlier file at
     the output stays as it was until the new one is complete.
     """
-    return _animate(config, _Loader(), Listener.of(on_progress, on_note))
+    return Animator().animate(config, Listener.of(on_progress, on_note))
 
 
 def animate_jobs(
@@ -41,19 +41,20 @@ def animate_jobs(
     on_note: OnNote | None = None,
     on_done: Callable[[AnimateReport | MegActorError], None] | None = None,
 ) -> list[AnimateReport | MegActorError]:
-    """Animate one after the other; a failing job does not stop the rest, a checkpoint is loaded once."""
-    load, listener = _Loader(), Listener.of(on_progress, on_note)
+    """Animate one after the other; a failing job does not stop the rest, a checkpoint is loaded once.
+
+    Raises Interrupted where it is stopped.
+    """
+    animator, listener = Animator(), Listener.of(on_progress, on_note)
+    refused = doubled_outputs(configs)
     results: list[AnimateReport | MegActorError] = []
-    outputs: set[Path] = set()
-    for config in configs:
+    for number, config in enumerate(configs):
         try:
-            if output_of(config) in outputs:
-                raise OutputError(
-                    f"Another job of this run has written '{output_of(config)}'.",
-                    fix="Give each job its own `output`.",
-                )
-            outputs.add(output_of(config))
-            results.append(_animate(config, load, listener))
+            if number in refused:
+                raise refused[number]
+            results.append(animator.animate(config, listener))
+        except Interrupted:
+            raise  # it is for all of them
         except MegActorError as error:
             results.append(error)
         if on_done is not None:
@@ -61,35 +62,51 @@ def animate_jobs(
     return results
 
 
-@torch.no_grad()
-def _animate(config: AnimateConfig, load: "_Loader", listener: Listener) -> AnimateReport:
-    start = time.perf_counter()
-    job = plan(config)
-    if report := finished(job):
-        listener.note(f"'{report.output}' is finished already.")
-        return report
-    prepare(config.landmarks, on_progress=listener.phase("getting the face models"))  # on first use
-    checkpoint = load(config, listener)
-    size_px = config.size or checkpoint.config.native_px
-    portrait = read_portrait(job, size_px=size_px, trained_on=checkpoint.config.sampling.crop)
-    with kept_when_interrupted(open_run(job, checkpoint)) as folder:
-        previews = open_previews(job, folder, size_px=size_px)
-        conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
-        sampling = Sampling.of(config, checkpoint.config)
-        latents = denoise(checkpoint.sigma, conditions, sampling, folder, listener)
-        write_output(job, checkpoint, portrait, conditions, latents, previews, listener)
-        return describe(job, checkpoint, conditions, seconds=time.perf_counter() - start)
+def doubled_outputs(configs: Sequence[AnimateConfig]) -> dict[int, OutputError]:
+    """Errors of the jobs, by number from 0, that would replace what one before them writes."""
+    outputs: set[str] = set()
+    doubled: dict[int, OutputError] = {}
+    for number, output in enumerate(map(output_of, configs)):
+        written = os.path.realpath(output)
+        if written in outputs:
+            doubled[number] = OutputError(
+                f"Another job of this run writes '{output}'.", fix="Give each job its own `output`."
+            )
+        outputs.add(written)
+    return doubled
 
 
-class _Loader:
-    """Loads the checkpoint that a configuration asks for, and keeps the last one."""
+class Animator:
+    """Animates one job after the other, and keeps the last checkpoint. `auto_device`: what `auto` means."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, auto_device: str = "auto") -> None:
+        self._auto_device = auto_device
         self._kept: tuple[tuple[str, torch.device, torch.dtype], Checkpoint] | None = None
 
-    def __call__(self, config: AnimateConfig, listener: Listener) -> Checkpoint:
+    @torch.no_grad()
+    def animate(self, config: AnimateConfig, listener: Listener) -> AnimateReport:
+        """Animate one portrait; raises as the function `animate` does."""
+        start = time.perf_counter()
+        job = plan(config)
+        if report := finished(job):
+            listener.note(f"'{report.output}' is finished already.")
+            return report
+        prepare(config.landmarks, on_progress=listener.phase("getting the face models"))  # on first use
+        checkpoint = self._checkpoint(config, listener)
+        size_px = config.size or checkpoint.config.native_px
+        portrait = read_portrait(job, size_px=size_px, trained_on=checkpoint.config.sampling.crop)
+        with kept_when_interrupted(open_run(job, checkpoint)) as folder:
+            job.outputs.clear_half_written()
+            previews = open_previews(job, folder, size_px=size_px)
+            conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
+            sampling = Sampling.of(config, checkpoint.config)
+            latents = denoise(checkpoint.sigma, conditions, sampling, folder, listener)
+            write_output(job, checkpoint, portrait, conditions, latents, previews, listener)
+            return describe(job, checkpoint, conditions, seconds=time.perf_counter() - start)
+
+    def _checkpoint(self, config: AnimateConfig, listener: Listener) -> Checkpoint:
         folder = config.checkpoint or EMBEDDED
-        device = resolve_device(config.device)
+        device = resolve_device(self._auto_device if config.device == "auto" else config.device)
         key = (str(folder), device, resolve_dtype(config.dtype, device))
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # two large models at once may not fit

@@ -1,11 +1,15 @@
 """Where one animation writes, checked so that nothing of the user's is destroyed."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from megactor_core.errors import OutputError
+from megactor_core.config.media import MediaLimits
+from megactor_core.errors import MediaError, OutputError
 from megactor_core.files import require_writable_folder
+from megactor_core.media.container import open_container
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,14 @@ class OutputPaths:
     @property
     def description(self) -> Path:
         return description_of(self.video)
+
+    def clear_half_written(self) -> None:
+        """Remove what killed runs left half written. Only for who has claimed the run's folder."""
+        stem = re.escape(self.video.stem)
+        partial = re.compile(rf"\.{stem}(\.(mp4|compare|fragments|sheet))*\.partial-\d+\.(mp4|png|json)")
+        for path in self.video.parent.glob(".*.partial-*"):
+            if partial.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def description_of(video: Path) -> Path:
@@ -41,9 +53,10 @@ def plan_outputs(
         compare=video.with_suffix(".compare.mp4") if compare else None,
         sheet=video.with_suffix(".sheet.png") if sheet else None,
     )
+    ours = overwrite or _is_ours(video)
     for path in (paths.video, paths.compare, paths.sheet, paths.description):
         if path is not None:
-            _require_harmless(path, inputs=inputs, ours=overwrite or _is_ours(video))
+            _require_harmless(path, inputs=inputs, ours=ours or _says_it_is_ours(path))
     require_writable_folder(video.parent)
     return paths
 
@@ -63,8 +76,22 @@ def _require_harmless(path: Path, *, inputs: list[Path], ours: bool) -> None:
 
 
 def _is_ours(video: Path) -> bool:
+    """Whether the description says so, or the video: one whose run was killed has no description yet."""
     try:
         description = json.loads(description_of(video).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return _says_it_is_ours(video)
+    return _names_this_tool(description)
+
+
+def _says_it_is_ours(video: Path) -> bool:
+    """Whether a video's own metadata (see `report.tags`) name this tool."""
+    try:
+        with open_container(video, limits=MediaLimits()) as container:
+            return _names_this_tool(json.loads(container.metadata.get("comment", "")))
+    except (MediaError, ValueError):
         return False
-    return isinstance(description, dict) and description.get("tool", "").startswith("megactor")
+
+
+def _names_this_tool(values: Any) -> bool:
+    return isinstance(values, dict) and str(values.get("tool", "")).startswith("megactor")

@@ -6,13 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from megactor_core.config.animate import AnimateConfig
+from megactor_core.config.engine import EngineConfig
 from megactor_core.config.recipes import Layer, build_config, require_mapping
 from megactor_core.config.yaml_text import parse_yaml, read_text_file
 from megactor_core.errors import ConfigError
 
 MAX_JOBS_BYTES = 20_000_000
 """About 100,000 jobs (ours)."""
+
+
+class JobsConfig(EngineConfig):
+    """How the jobs of a file are spread over workers. (All values ours.)"""
+
+    ray_batch_rows: int = Field(1, ge=1, le=10_000)
+    """Jobs that a worker on a cluster gets at once: each takes long, and no worker is to wait for another."""
+
+
+def journal_of(jobs: Path) -> Path:
+    """FILE.journal beside FILE: what of the jobs is done."""
+    return jobs.with_name(f"{jobs.name}.journal")
 
 
 def load_jobs(path: Path, *, layers: Sequence[Layer]) -> list[AnimateConfig]:

@@ -11,6 +11,7 @@ import pytest
 
 from megactor_cli.app import run
 from megactor_core.config.animate import AnimateConfig
+from megactor_core.config.jobs import JobsConfig
 from megactor_core.errors import MegActorError
 
 
@@ -47,9 +48,11 @@ class FakeDemoReport:
 
 @dataclass
 class FakeCore:
-    """Stands for megactor_core.animation.animate, megactor_core.demo.example and megactor_core.demo.run."""
+    """Stands for megactor_core's animation.animate, animation.jobs, demo.example and demo.run."""
 
     configs: list[AnimateConfig] = field(default_factory=list)
+    spread: list[tuple[Path, JobsConfig]] = field(default_factory=list)
+    """Journal and settings of each run of jobs by workers."""
     demo_arguments: list[tuple[Path, bool]] = field(default_factory=list)
     behave: Callable[[AnimateConfig], None] = lambda _config: None
     """Raises what `animate` shall raise."""
@@ -81,6 +84,27 @@ class FakeCore:
             on_done(results[-1])
         return results
 
+    def run_jobs(
+        self,
+        configs: Sequence[AnimateConfig],
+        *,
+        journal: Path,
+        config: JobsConfig,
+        on_progress: Callable[..., None],
+        on_note: Callable[[str], None],
+        on_done: Callable[[int, Any], None],
+    ) -> list[FakeReport | MegActorError]:
+        """As workers do, the last job ends first."""
+        self.spread.append((journal, config))
+        numbers = iter(range(len(configs), 0, -1))
+        results = self.animate_jobs(
+            configs[::-1],
+            on_progress=on_progress,
+            on_note=on_note,
+            on_done=lambda result: on_done(next(numbers), result),
+        )
+        return results[::-1]
+
     def example(self) -> SimpleNamespace:
         return SimpleNamespace(reference=Path("r.png"), driving=Path("d.mp4"), audio=Path("a.wav"))
 
@@ -98,11 +122,13 @@ class FakeCore:
 def core(monkeypatch: pytest.MonkeyPatch) -> FakeCore:
     """A fake core in the place of the real one."""
     fake = FakeCore()
-    for name in ("megactor_core.animation.animate", "megactor_core.demo.example", "megactor_core.demo.run"):
+    for part in ("animation.animate", "animation.jobs", "demo.example", "demo.run"):
+        name = f"megactor_core.{part}"
         module = ModuleType(name)
         vars(module).update(
             animate=fake.animate,
             animate_jobs=fake.animate_jobs,
+            run_jobs=fake.run_jobs,
             example=fake.example,
             run_demo=fake.run_demo,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from megactor_core.config.animate import AnimateConfig
+from megactor_core.config.jobs import JobsConfig
 from megactor_core.errors import FaceError
 
 
@@ -152,3 +153,43 @@ def test_jobs_without_failure_exit_with_0(core, megactor, tmp_path) -> None:
     result = megactor("animate", "--jobs", "jobs.jsonl")
     assert result.exit_code == 0
     assert "outputs/video.mp4" in result.out
+    assert core.spread == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["--workers", "3"], {"workers": 3}),
+        (["--engine", "local"], {}),
+        (["--engine", "ray", "--ray-address", "auto"], {"engine": "ray", "ray_address": "auto"}),
+    ],
+)
+def test_one_option_of_the_engine_gives_jobs_to_workers(
+    core, megactor, tmp_path, arguments, settings
+) -> None:
+    core.behave = _fail_without_face
+    (tmp_path / "jobs.yaml").write_text("- {reference: a.png}\n- {reference: b.png}\n")
+    result = megactor("animate", "--jobs", "jobs.yaml", *arguments, "--json")
+    assert core.spread == [(Path("jobs.yaml.journal"), JobsConfig(**settings))]
+    assert result.exit_code == 1
+    report = json.loads(result.out)
+    assert report["failed"] == 1
+    assert [job.get("output") for job in report["jobs"]] == ["outputs/video.mp4", None]
+    notes = [line for line in result.err.splitlines() if line.startswith("job ")]
+    assert notes == ["job 2/2: No face in 'b.png'. Use another portrait.", "job 1/2: outputs/video.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "2"], "--workers is for many jobs. Add --jobs FILE, or leave it out."),
+        (["--ray-address", "auto"], "--ray-address is for many jobs. Add --jobs FILE, or leave it out."),
+        (["--jobs", "j.yaml", "--workers", "x"], "--workers is 'x', but must be a whole number."),
+        (["--jobs", "j.yaml", "--engine", "rai"], "--engine is 'rai', but must be 'local' or 'ray'."),
+    ],
+)
+def test_wrong_use_of_the_engine_is_one_message(core, megactor, tmp_path, arguments, message) -> None:
+    (tmp_path / "j.yaml").write_text("- {reference: a.png}\n")
+    result = megactor("animate", *arguments)
+    assert (result.exit_code, result.out, result.err) == (2, "", f"Error: {message}\n")
+    assert core.configs == []

@@ -13,7 +13,7 @@ import soundfile
 
 from megactor_core.animation.animate import AnimateReport, animate, animate_jobs
 from megactor_core.config.animate import AnimateConfig
-from megactor_core.errors import MediaError, MegActorError, OutputError, UsageError
+from megactor_core.errors import Interrupted, MediaError, MegActorError, OutputError, UsageError
 from megactor_core.media.image import read_image
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.media.video_writer import VideoWriter
@@ -264,6 +264,34 @@ def test_a_strange_file_is_kept_and_our_own_replaced(run: Any, tmp_path: Path) -
     assert (tmp_path / "out.mp4").read_bytes() != first
 
 
+def test_a_video_that_a_killed_run_could_not_describe_is_known_by_its_own_words(run: Any) -> None:
+    made = run(audio=True, compare=True, contact_sheet=True, **FAST)
+    description = made.output.with_name("out.mp4.json")
+    description.unlink()
+    assert run(audio=True, compare=True, contact_sheet=True, seed=5, **FAST).frames == 30
+    description.unlink()
+    made.output.unlink()
+    made.contact_sheet.unlink()  # the comparison is there first
+    assert run(audio=True, compare=True, contact_sheet=True, **FAST).frames == 30
+
+
+def test_a_video_of_another_tool_is_kept(run: Any, media: Path, tmp_path: Path) -> None:
+    theirs = (media / "driver.mp4").read_bytes()
+    (tmp_path / "out.mp4").write_bytes(theirs)
+    with pytest.raises(OutputError, match="not written by megactor"):
+        run(audio=True)
+    assert (tmp_path / "out.mp4").read_bytes() == theirs
+
+
+def test_what_killed_runs_left_half_written_goes_and_nothing_else(run: Any, tmp_path: Path) -> None:
+    left = [".out.partial-7.mp4", ".out.compare.fragments.partial-12.mp4", ".out.mp4.partial-7.json"]
+    others = [".out.v1.partial-7.mp4", ".out2.partial-7.mp4", ".out.partial-notes.mp4", "out.partial-7.mp4"]
+    for name in left + others:
+        (tmp_path / name).touch()
+    run(audio=True, **FAST)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "out.mp4", "out.mp4.json"}
+
+
 def test_outputs_need_a_name_and_a_place(run: Any, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.mp4"):
         run(name="out.avi", audio=True)
@@ -313,6 +341,22 @@ def test_a_failing_job_does_not_stop_the_rest(media: Path, speaking_checkpoint: 
     results = animate_jobs([bad, good, good.updated(seed=1)], on_done=done.append)
     assert isinstance(results[2], OutputError)  # it would have replaced the second job's video
     assert results == done
+    elsewhere = good.updated(output=tmp_path / "folder" / ".." / "good.mp4", seed=2)
+    assert [type(result) for result in animate_jobs([good, elsewhere])] == [AnimateReport, OutputError]
     assert isinstance(results[0], MediaError)
     assert isinstance(results[1], AnimateReport)
     assert results[1].output.exists()
+
+
+def test_an_interrupted_job_stops_those_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[AnimateConfig] = []
+
+    def stop(_animator: object, job: AnimateConfig, _listener: object) -> None:
+        begun.append(job)
+        raise Interrupted("Interrupted.")
+
+    monkeypatch.setattr("megactor_core.animation.animate.Animator.animate", stop)
+    jobs = [AnimateConfig(reference=Path("a.png"), output=Path(name)) for name in ("a.mp4", "b.mp4")]
+    with pytest.raises(Interrupted):
+        animate_jobs(jobs)
+    assert begun == jobs[:1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from megactor_core.config.jobs import load_jobs
+from megactor_core.config.jobs import JobsConfig, journal_of, load_jobs
 from megactor_core.config.recipes import Layer
 from megactor_core.errors import ConfigError
 
@@ -69,3 +69,11 @@ def test_options_may_not_give_every_job_the_same_output(tmp_path: Path) -> None:
     path.write_text("- {alpha: 2}\n- {alpha: 3}\n")
     with pytest.raises(ConfigError, match=r"2 jobs write 'a\.mp4'"):
         load_jobs(path, layers=[Layer("option", "--output", {"output": "a.mp4"})])
+
+
+def test_the_journal_lies_beside_the_jobs_file() -> None:
+    assert journal_of(Path("lists/jobs.v2.yaml")) == Path("lists/jobs.v2.yaml.journal")
+
+
+def test_a_worker_on_a_cluster_gets_one_job_at_a_time() -> None:
+    assert JobsConfig().ray_batch_rows == 1
