@@ -8,9 +8,10 @@ the local runner (see ray_worker), and what is done already the journal knows.
 import logging
 import math
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,7 @@ OBJECT_STORE_BYTES: Final = 200 * 2**20
 """Of a cluster that is started for the run: rows are paths and numbers."""
 PASSED_ON: Final = ("MEGACTOR_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT")
 """Variables of this process that the workers get."""
+_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class RayRunner:
@@ -45,7 +47,7 @@ class RayRunner:
         self._plan, self._config, self._lock = plan, config, lock
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            _join(config)
+            _join(plan, config)
         try:
             if config.ray_address is not None:
                 check_nodes(plan)
@@ -79,15 +81,17 @@ class RayRunner:
                 batch_size=self._config.ray_batch_rows,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(min_size=1, max_size=workers),
-                num_cpus=threads_of(self._plan.stages),
+                # A worker of a GPU hardly takes a core; were it to want one, few CPUs could leave it none.
+                num_cpus=0 if segment.on_gpu else threads_of(self._plan.stages),
                 num_gpus=self._config.ray_gpus if segment.on_gpu else 0,
+                memory=_memory_bytes(self._plan, self._config),
             )
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             self.worker_deaths += sum(table[DEATHS].to_pylist())
             yield from decode(table)
 
 
-def _join(config: EngineConfig) -> None:
+def _join(plan: Plan, config: EngineConfig) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its log stays in its log files
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -98,7 +102,7 @@ def _join(config: EngineConfig) -> None:
         variables["PYTHONPATH"] = os.pathsep.join(sys.path)  # as the workers of this machine get it
         found = {
             "address": "local",
-            "num_cpus": config.workers,
+            "num_cpus": config.workers and config.workers * threads_of(plan.stages),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
@@ -136,17 +140,37 @@ def _silent() -> Iterator[None]:
 
 
 def _pools(plan: Plan, config: EngineConfig) -> list[tuple[Segment, int]]:
-    """The segments, each with its most workers."""
-    resources = ray.cluster_resources()
-    cpus = threads_of(plan.stages)
+    """The segments, each with its most workers; raises ConfigError where no node can hold one."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_room(node, plan, config) for node in nodes)
+    if room == 0:
+        wanted_gb = _memory_bytes(plan, config) / 2**30
+        raise ConfigError(
+            f"A worker wants {threads_of(plan.stages)} CPUs and {wanted_gb:.1f} GiB; the nodes of the Ray "
+            f"cluster offer {', '.join(map(_offer, nodes))}.",
+            fix="Say how many workers there are to be (--workers N), or start Ray with more "
+            "(`ray start --num-cpus N --memory BYTES`).",
+        )
     wants_gpus = config.devices != () and any(stage.needs.gpus for stage in plan.stages)
-    on_gpus = math.floor(resources.get("GPU", 0) / config.ray_gpus) if wants_gpus else 0
-    memory_gb = resources.get("memory", math.inf) / 2**30
-    carried = memory_gb / max(sum(stage.needs.memory_gb for stage in plan.stages), 0.1)
-    free = (resources.get("CPU", 1) - cpus * on_gpus) / cpus
-    on_cpus = config.workers or max(1, math.floor(min(free, carried)))
-    segments = segments_of(plan.stages, has_devices=on_gpus > 0)
-    return [(segment, on_gpus if segment.on_gpu else on_cpus) for segment in segments]
+    gpus = sum(math.floor(node.get("GPU", 0) / config.ray_gpus) for node in nodes) if wants_gpus else 0
+    segments = segments_of(plan.stages, has_devices=gpus > 0)
+    return [(segment, gpus if segment.on_gpu else config.workers or room) for segment in segments]
+
+
+def _room(node: Mapping[str, float], plan: Plan, config: EngineConfig) -> int:
+    """Workers of the CPU that a node holds."""
+    by_cpu = node.get("CPU", 0) // threads_of(plan.stages)
+    memory_bytes = _memory_bytes(plan, config)
+    return int(min(by_cpu, node.get("memory", 0) // memory_bytes if memory_bytes else by_cpu))
+
+
+def _offer(node: Mapping[str, float]) -> str:
+    return f"{node.get('CPU', 0):g} and {node.get('memory', 0) / 2**30:.1f} GiB"
+
+
+def _memory_bytes(plan: Plan, config: EngineConfig) -> int:
+    """What Ray keeps free for a worker; nothing where the user has said how many there are to be."""
+    return 0 if config.workers else round(sum(stage.needs.memory_gb for stage in plan.stages) * 2**30)
 
 
 def _dataset(wave: Sequence[Outcome], plan: Plan, config: EngineConfig) -> Any:
@@ -170,7 +194,7 @@ def _when_lost(config: EngineConfig) -> Iterator[None]:
     except MegActorError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason"
+        reason = _ANSI.sub("", str(error).partition("\n")[0]) or "no reason"
         raise MegActorError(
             f"The Ray cluster at '{config.ray_address or 'this machine'}' gave up "
             f"({type(error).__name__}: {reason}).",

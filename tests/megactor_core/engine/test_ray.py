@@ -17,7 +17,7 @@ from megactor_core.config.engine import EngineConfig
 from megactor_core.engine.inflight import MAX_DEATHS
 from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
-from megactor_core.errors import MegActorError
+from megactor_core.errors import ConfigError, MegActorError
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
 
 MakeRows = Callable[..., list[dict[str, Any]]]
 Comparable = Callable[[Journal], list[dict[str, Any]]]
-RAY = EngineConfig(engine="ray", workers=2, ray_batch_rows=8, timeout_seconds=3)
+RAY = EngineConfig(engine="ray", workers=2, ray_batch_rows=8, timeout_seconds=2)
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,12 @@ def test_the_cluster_gives_what_one_machine_gives(
     make_rows: MakeRows,
     comparable: Comparable,
 ) -> None:
-    """Rows that are rejected, fail, kill their process or hang among those that do not, in two waves."""
+    """Rows that are rejected, fail, kill their process or hang among those that do not."""
     odd = {3: "reject", 11: "known", 12: "raise", 20: "kill", 30: "segfault", 41: "hang"}
     rows, results = make_rows(60, odd), {}
     for engine in ("local", "ray"):
         journal, log = Journal(tmp_path / engine), tmp_path / f"{engine}.log"
-        config = RAY.updated(engine=engine, ray_wave_rows=40)
+        config = RAY.updated(engine=engine)
         report = run_job([stages.Odd(log=log), stages.Add()], rows, journal=journal, config=config)
         assert (report.rows, report.ok, report.rejected) == (60, 54, 1)
         assert report.errors == {"killed_worker": 2, "MediaError": 1, "exception": 1, "timeout": 1}
@@ -78,7 +78,7 @@ def test_a_second_run_does_nothing_and_a_changed_row_again(
     cluster: None, journal: Journal, stages: ModuleType, make_rows: MakeRows
 ) -> None:
     rows = make_rows(10)
-    run_job([stages.Odd()], rows[:9], journal=journal, config=RAY)
+    run_job([stages.Odd()], rows[:9], journal=journal, config=RAY.updated(ray_wave_rows=5))  # two waves
     changed = [*rows[:8], {**rows[8], "row_version": "b"}, rows[9]]
     report = run_job([stages.Odd()], changed, journal=journal, config=RAY)
     assert (report.rows, report.skipped, report.ok) == (10, 8, 10)
@@ -112,3 +112,11 @@ def test_a_stage_that_cannot_start_ends_the_job(
     with pytest.raises(MegActorError, match=text):
         run_job([stages.NoSetup(how=how)], make_rows(4), journal=journal, config=RAY)
     assert not list(journal.marks.iterdir())
+
+
+def test_a_cluster_without_room_for_a_worker_is_refused(
+    cluster: None, journal: Journal, stages: ModuleType, make_rows: MakeRows
+) -> None:
+    """Ray would wait for such a node for ever."""
+    with pytest.raises(ConfigError, match=r"A worker wants 3 CPUs and .* offer 2 and"):
+        run_job([stages.Threads(cpus=3)], make_rows(2), journal=journal, config=RAY)
