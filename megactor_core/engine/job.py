@@ -249,7 +249,7 @@ def _ray_runner(plan: Plan, config: EngineConfig, journal: Journal) -> Runner:
         raise ConfigError(
             f"The engine `ray` cannot be used here: {error}.", fix='pip install "megactor[ray]"'
         ) from None
-    return RayRunner(plan, config, lock=journal.workers_lock)
+    return RayRunner(plan, config, lock=journal.workers_lock, after_wave=journal.merge)
 
 
 def _require_stages(stages: Sequence[Stage]) -> None:

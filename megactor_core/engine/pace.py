@@ -42,13 +42,14 @@ class Supply:
         self._alone = alone
 
     def take(self, pace: Pace, *, workers: int) -> list[Outcome]:
-        """The next batch, empty at the end; the last rows are shared out evenly.
+        """The next batch, empty at the end; where there are several workers, they share out the last rows.
 
         A row that was tried before, or is in `alone`, is a batch of its own.
         """
         while len(self._ahead) <= 2 * workers * pace.rows and (row := next(self._rows, None)) is not None:
             self._ahead.append(row)
-        count = min(pace.rows, math.ceil(len(self._ahead) / (2 * workers)))
+        share = math.ceil(len(self._ahead) / (2 * workers)) if workers > 1 else len(self._ahead)
+        count = min(pace.rows, share)
         batch: list[Outcome] = []
         while self._ahead and len(batch) < count:
             if self._is_alone(self._ahead[0]):

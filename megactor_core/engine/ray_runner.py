@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -41,10 +41,17 @@ _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 class RayRunner:
     """Rows through workers on a Ray cluster."""
 
-    def __init__(self, plan: Plan, config: EngineConfig, *, lock: Path) -> None:
-        """Joins the cluster, or starts one here; raises ConfigError where it cannot, or a node is unfit."""
+    def __init__(
+        self, plan: Plan, config: EngineConfig, *, lock: Path, after_wave: Callable[[], None]
+    ) -> None:
+        """Joins the cluster, or starts one here; `after_wave` is called while no worker is at work.
+
+        Raises ConfigError where it cannot, where a node is unfit, or where none has room for a worker.
+        """
         self.worker_deaths = 0
-        self._plan, self._config, self._lock = plan, config, lock
+        self._plan, self._config, self._lock, self._after_wave = plan, config, lock, after_wave
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             _join(plan, config)
@@ -61,6 +68,7 @@ class RayRunner:
         while wave := list(islice(rows, self._config.ray_wave_rows)):
             with _when_lost(self._config):
                 yield from self._run_wave(wave)
+            self._after_wave()
 
     def close(self) -> None:
         """Leave the cluster; Ray ends the workers."""
@@ -94,8 +102,6 @@ class RayRunner:
 def _join(plan: Plan, config: EngineConfig) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its log stays in its log files
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     found: dict[str, Any] = {"address": config.ray_address}
     variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     if config.ray_address is None:
@@ -177,6 +183,7 @@ def _dataset(wave: Sequence[Outcome], plan: Plan, config: EngineConfig) -> Any:
     context = DataContext.get_current()  # a data set copies it when it is made
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []  # advice for who writes the stages
     context.max_errored_blocks = 0  # what leaves a worker as an exception is no row's fault
     context.execution_no_progress_timeout_s = SETUP_SECONDS + config.ray_batch_rows * sum(
         plan.timeout_seconds or stage.needs.timeout_seconds for stage in plan.stages

@@ -50,8 +50,8 @@ class RayWorker:
         self._inflight.disown(outcome.key for outcome in live)
         try:
             ended += self._runner.run(iter(live))
-        except MegActorError as error:
-            ended, stop = outcomes, json.dumps([type(error).__name__, error.message, error.fix])
+        except Exception as error:
+            ended, stop = outcomes, _told(error)
         if not self._is_last:
             self._inflight.leave(outcome.key for outcome in ended if outcome.status == "ok")
         return encode(ended, run=self._run, deaths=self._runner.worker_deaths - before, stop=stop)
@@ -72,6 +72,12 @@ def decode(table: pa.Table) -> Iterator[Outcome]:
         name, message, fix = json.loads(stop)
         raise getattr(errors, name, MegActorError)(message, fix=fix)
     return map(outcome_of, decode_rows(table.select(SCHEMA.names)))
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, MegActorError):
+        return json.dumps([type(error).__name__, error.message, error.fix])
+    return json.dumps(["MegActorError", f"A worker failed ({type(error).__name__}: {error}).", ""])
 
 
 def _stop_in(table: pa.Table) -> str | None:

@@ -2,7 +2,7 @@
 
 A thousand rows that cost nothing through two workers on each engine, ROUNDS times in turn, each after a job
 of one row that brings the workers up: start-up, wall and CPU time a row, memory of all processes. CPU time
-and memory are those of this process and all that come from it, Ray's own included. Then rows of 20 ms on two
+and memory are those of this process and all that come from it, Ray's own included. Then rows of 0.1 s on two
 nodes of one CPU: how they share them.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import ray
 
@@ -24,7 +25,7 @@ from megactor_core.engine.journal import Journal
 from megactor_core.engine.stage import Needs, Row, WorkerContext
 
 ROWS, WORKERS, ROUNDS = 1000, 2, 3
-SHARED_ROWS, SHARED_SECONDS = 300, 0.02
+SHARED_ROWS, SHARED_SECONDS = 300, 0.1
 STORE_BYTES = 100 * 2**20
 NEEDS = Needs(memory_gb=0.1)
 
@@ -110,8 +111,24 @@ def run(config: EngineConfig, rows: int, *, seconds: float = 0.0) -> tuple[Cost,
         return Cost(time.monotonic() - began, cpu_seconds() - cpu, most), journal.results()
 
 
-def compare() -> None:
-    """Both engines in turn; on Ray the cluster is up, and its start is told apart."""
+def measure(engine: Literal["local", "ray"]) -> None:
+    """Rows on one engine, less a job of one row each time."""
+    config, costs = EngineConfig(engine=engine, workers=WORKERS), []
+    run(config, 1)  # what is loaded once in this process
+    for _ in range(ROUNDS):
+        costs.append((run(config, 1)[0], run(config, ROWS)[0]))
+    start = median(one.wall_seconds for one, _ in costs)
+    wall = median(many.wall_seconds - one.wall_seconds for one, many in costs) / ROWS
+    cpu = median(many.cpu_seconds - one.cpu_seconds for one, many in costs) / ROWS
+    memory = median(many.memory_bytes for _, many in costs) / 2**20
+    sys.stdout.write(
+        f"{engine:5}  one row {start:.1f} s; {ROWS} rows more: {1e3 * wall:.2f} ms wall, "
+        f"{1e3 * cpu:.2f} ms CPU a row; {memory:.0f} MiB at the end\n"
+    )
+
+
+def start_ray() -> None:
+    """A cluster of this machine alone."""
     began = time.monotonic()
     ray.init(
         address="local",
@@ -122,21 +139,6 @@ def compare() -> None:
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
     )
     sys.stdout.write(f"a cluster of this machine starts in {time.monotonic() - began:.1f} s\n")
-    found: dict[str, list[tuple[Cost, Cost]]] = {"local": [], "ray": []}
-    for _ in range(ROUNDS):
-        for engine, costs in found.items():
-            config = EngineConfig.build({"engine": engine, "workers": WORKERS}, source="benchmark")
-            costs.append((run(config, 1)[0], run(config, ROWS)[0]))
-    for engine, costs in found.items():
-        start = median(one.wall_seconds for one, _ in costs)
-        wall = median(many.wall_seconds - one.wall_seconds for one, many in costs) / ROWS
-        cpu = median(many.cpu_seconds - one.cpu_seconds for one, many in costs) / ROWS
-        memory = median(many.memory_bytes for _, many in costs) / 2**20
-        sys.stdout.write(
-            f"{engine:5}  one row {start:.1f} s; {ROWS} rows more: {1e3 * wall:.2f} ms wall, "
-            f"{1e3 * cpu:.2f} ms CPU a row; {memory:.0f} MiB at the end\n"
-        )
-    ray.shutdown()
 
 
 def share() -> None:
@@ -158,5 +160,10 @@ def share() -> None:
 
 
 if __name__ == "__main__":
-    compare()
-    share()
+    import engine_ray  # under a name by which workers can import the stage
+
+    engine_ray.measure("local")
+    engine_ray.start_ray()
+    engine_ray.measure("ray")
+    ray.shutdown()
+    engine_ray.share()

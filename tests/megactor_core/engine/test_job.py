@@ -197,7 +197,7 @@ def test_a_full_disk_stops_the_job_and_a_later_run_goes_on(
     journal: Journal, stages: ModuleType, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = make_rows(30)
-    write, left = pq.write_table, [2]
+    write, left = pq.write_table, [1]
 
     def fill(*args: Any, **kwargs: Any) -> None:
         left[0] -= 1

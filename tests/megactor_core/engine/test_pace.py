@@ -50,6 +50,11 @@ def test_the_last_rows_are_shared_out() -> None:
     assert sizes[-4:] == [1, 1, 1, 1]
 
 
+def test_one_worker_alone_gets_all_that_it_can_do_in_time() -> None:
+    supply, pace = Supply(waiting(50), alone=()), paced(20)
+    assert [len(supply.take(pace, workers=1)) for _ in range(4)] == [20, 20, 10, 0]
+
+
 @pytest.mark.parametrize("rows", [1, 8])
 def test_rows_are_read_only_as_far_as_needed(rows: int) -> None:
     source = waiting(10_000)
@@ -75,4 +80,4 @@ def test_rows_may_be_added_later() -> None:
     for row in waiting(2):
         supply.add(row)
     assert len(supply) == 2
-    assert [row.key for row in supply.take(pace, workers=1)] == ["0"]
+    assert [row.key for row in supply.take(pace, workers=1)] == ["0", "1"]
