@@ -44,28 +44,23 @@ class RayRunner:
     def __init__(
         self, plan: Plan, config: EngineConfig, *, lock: Path, after_wave: Callable[[], None]
     ) -> None:
-        """Joins the cluster, or starts one here; `after_wave` is called while no worker is at work.
-
-        Raises ConfigError where it cannot, where a node is unfit, or where none has room for a worker.
-        """
+        """`after_wave` is called while no worker is at work."""
         self.worker_deaths = 0
         self._plan, self._config, self._lock, self._after_wave = plan, config, lock, after_wave
+        self._pools: list[tuple[Segment, int]] = []
+        self._is_ours = False
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            _join(plan, config)
-        try:
-            if config.ray_address is not None:
-                check_nodes(plan)
-            self._pools = _pools(plan, config)
-        except BaseException:
-            self.close()
-            raise
 
     def run(self, rows: Iterator[Outcome]) -> Iterator[Outcome]:
-        """One ended row for each row given, in any order, committed before it is yielded."""
+        """One ended row for each row given, in any order, committed before it is yielded.
+
+        Joins the cluster, or starts one here, once there is a row. Raises ConfigError where it cannot, where
+        a node is unfit, or where none has room for a worker.
+        """
         while wave := list(islice(rows, self._config.ray_wave_rows)):
+            if not self._pools:
+                self._pools = self._joined()
             with _when_lost(self._config):
                 yield from self._run_wave(wave)
             self._after_wave()
@@ -74,6 +69,14 @@ class RayRunner:
         """Leave the cluster; Ray ends the workers."""
         if self._is_ours:
             ray.shutdown()
+
+    def _joined(self) -> list[tuple[Segment, int]]:
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            _join(self._plan, self._config)
+        if self._config.ray_address is not None:
+            check_nodes(self._plan)
+        return _pools(self._plan, self._config)
 
     def _run_wave(self, wave: Sequence[Outcome]) -> Iterator[Outcome]:
         data = _dataset(wave, self._plan, self._config)

@@ -167,3 +167,25 @@ def note(log: Path | None, name: str) -> None:
     if log is not None:
         with log.open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
+
+
+@dataclass
+class Together:
+    """Holds every row until two processes have come to `folder`, so that neither is done before the other."""
+
+    folder: Path
+    name: str = "together"
+    version: str = "1"
+    needs: Needs = ODD_ROWS_NEEDS
+
+    def setup(self, worker: WorkerContext) -> None:
+        pass
+
+    def rows(self, batch: list[Row]) -> Iterator[Row]:
+        for row in batch:
+            (self.folder / str(os.getpid())).touch()
+            end = time.monotonic() + 100
+            while len(list(self.folder.iterdir())) < 2 and time.monotonic() < end:
+                time.sleep(0.05)
+            time.sleep(0.02)
+            yield {**row, "pid": os.getpid()}

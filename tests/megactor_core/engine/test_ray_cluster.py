@@ -65,12 +65,13 @@ def test_a_node_that_is_removed_loses_nothing_and_two_share_the_work(
     clean = Journal(tmp_path / "clean")
     run_job([stages.Odd()], rows, journal=clean, config=EngineConfig(workers=0))
 
-    whole = Journal(tmp_path / "whole")
-    report = run_job([stages.Odd(seconds=0.05), stages.Add()], rows, journal=whole, config=on(cluster))
+    whole, seen = Journal(tmp_path / "whole"), tmp_path / "seen"
+    seen.mkdir()
+    report = run_job([stages.Together(seen)], rows, journal=whole, config=on(cluster, timeout_seconds=110))
     assert report.ok == 120
-    shares = Counter(row["add_pid"] for row in whole.results())
+    shares = Counter(row["pid"] for row in whole.results())
     assert len(shares) == 2
-    assert min(shares.values()) >= 30
+    assert min(shares.values()) >= 12, "the rest is the machine's to share out"
 
     log, cut = tmp_path / "log", Journal(tmp_path / "cut")
 
