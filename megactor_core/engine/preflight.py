@@ -135,21 +135,25 @@ def _looks(paths: Sequence[str], token: Path) -> Iterator[tuple[str, NodeFacts]]
     """The facts of every live node that gets rows, all of which look at once."""
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            paths, token
-        ): node["NodeManagerAddress"]
+        node["NodeID"]: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(paths, token)
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0) > 0
     }
-    for reference, address in asked.items():
+    for name, reference in asked.items():
         try:
-            yield address, ray.get(reference, timeout=NODE_SECONDS)
+            facts, reason = ray.get(reference, timeout=NODE_SECONDS), ""
         except Exception as error:
+            facts, reason = None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        node = next(node for node in ray.nodes() if node["NodeID"] == name)
+        if facts is not None:
+            yield node["NodeManagerAddress"], facts
+        elif node["Alive"]:  # one that has gone meanwhile gets no rows either
             raise ConfigError(
-                f"The node {address} could not be looked at ({type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no reason'}).",
+                f"The node {node['NodeManagerAddress']} could not be looked at ({reason}).",
                 fix="Install megactor[ray] there, in the same Python, or take the node out of the cluster.",
-            ) from None
+            )
 
 
 def _identity(path: Path) -> str:
