@@ -42,9 +42,9 @@ RAY_AUTH_TOKEN_PATH=$(realpath "$folder")/.ray-token-$SLURM_JOB_ID
 export OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0
 
 driver=
+steps=()
 leave() {
-  # shellcheck disable=SC2046 # one word a process
-  kill $(jobs -p) 2>/dev/null || true
+  kill "${steps[@]}" ${driver:+"$driver"} 2>/dev/null || true
   wait || true
   rm -f "$RAY_AUTH_TOKEN_PATH"
 }
@@ -65,6 +65,7 @@ on_nodes() {
   srun --nodes="$1" --ntasks="$1" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
     --no-kill --wait=0 --kill-on-bad-exit=0 "${@:3}" --block --num-cpus="$2" \
     --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --object-store-memory="$OBJECT_STORE_BYTES" --disable-usage-stats &
+  steps+=("$!")
 }
 alive_nodes() {
   python -c 'import sys, ray; ray.init(sys.argv[1]); print(sum(node["Alive"] for node in ray.nodes()))' \

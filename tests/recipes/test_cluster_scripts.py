@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ SCRIPTS = ("laptop", "slurm", "kubernetes")
 CONFIGS = {"curate": CurateConfig, "preprocess": PreprocessConfig}
 OPTIONS = ("--set", "batch_seconds=30")
 RECORD = """#!/bin/sh
-{ printf '%s' "${0##*/}"; for word in "$@"; do printf '\\t%s' "$word"; done; echo; } >> "$CALLS"
+line=${0##*/}
+for word in "$@"; do line=$(printf '%s\\t%s' "$line" "$word"); done
+printf '%s\\n' "$line" >> "$CALLS"
 """
-"""A program that notes how it was called."""
+"""A program that notes how it was called, in one piece: several run at once."""
 BUSY = RECORD + "exec /bin/sleep 60\n"
 NODES = '#!/bin/sh\ngrep -c ^srun "$CALLS"\n'
 """As many nodes are alive as have been started."""
@@ -48,10 +50,11 @@ def calls_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, calls_file: Path) -> Start:
+def start(tmp_path: Path, calls_file: Path) -> Iterator[Start]:
     """Starts a script with programs that only note how they are called."""
     programs = tmp_path / "programs"
     programs.mkdir()
+    scripts: list[subprocess.Popen[bytes]] = []
 
     def start_script(name: str, *words: str, megactor: str = RECORD, **variables: str) -> Any:
         for program, text in {
@@ -60,13 +63,18 @@ def start(tmp_path: Path, calls_file: Path) -> Start:
         }.items():
             (programs / program).write_text(text)
             (programs / program).chmod(0o755)
-        return subprocess.Popen(
+        script = subprocess.Popen(
             ["bash", FOLDER / f"curate-{name}.sh", *words],
             cwd=tmp_path,
             env={"PATH": f"{programs}:{os.environ['PATH']}", "CALLS": str(calls_file), **SLURM, **variables},
         )
+        scripts.append(script)
+        return script
 
-    return start_script
+    yield start_script
+    for script in scripts:
+        script.kill()
+        script.wait()
 
 
 def calls_in(file: Path) -> list[list[str]]:
