@@ -48,6 +48,10 @@ class OutputError(UsageError):
     """An output path that cannot be written, or that would destroy something."""
 
 
+class OutOfMemory(MegActorError):
+    """Work that does not fit into memory, however little is done at once."""
+
+
 class Interrupted(MegActorError):
     """Work stopped by Ctrl-C or a signal; what is needed to resume was kept."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from megactor_core.animation.backoff import lowered_in, said_when_short
 from megactor_core.animation.conditions import read_conditions
 from megactor_core.animation.denoise import Sampling, denoise
 from megactor_core.animation.output import write_output
@@ -95,14 +96,19 @@ class Animator:
         checkpoint = self._checkpoint(config, listener)
         size_px = config.size or checkpoint.config.native_px
         portrait = read_portrait(job, size_px=size_px, trained_on=checkpoint.config.sampling.crop)
-        with kept_when_interrupted(open_run(job, checkpoint)) as folder:
+        device = next(checkpoint.sigma.parameters()).device
+        with (
+            kept_when_interrupted(open_run(job, checkpoint)) as folder,
+            said_when_short(device, to=f"animate at {size_px} px", needs_less="A smaller --size"),
+        ):
             job.outputs.clear_half_written()
             previews = open_previews(job, folder, size_px=size_px)
             conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
             sampling = Sampling.of(config, checkpoint.config)
             latents = denoise(checkpoint.sigma, conditions, sampling, folder, listener)
-            write_output(job, checkpoint, portrait, conditions, latents, previews, listener)
-            return describe(job, checkpoint, conditions, seconds=time.perf_counter() - start)
+            write_output(job, checkpoint, portrait, conditions, latents, folder, previews, listener)
+            seconds = time.perf_counter() - start
+            return describe(job, checkpoint, conditions, lowered=lowered_in(folder), seconds=seconds)
 
     def _checkpoint(self, config: AnimateConfig, listener: Listener) -> Checkpoint:
         folder = config.checkpoint or EMBEDDED
@@ -110,7 +116,8 @@ class Animator:
         key = (str(folder), device, resolve_dtype(config.dtype, device))
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # two large models at once may not fit
-            self._kept = (key, load_checkpoint(folder, device=device, dtype=key[2]))
+            with said_when_short(device, to=f"load '{folder}'", needs_less="--dtype bfloat16"):
+                self._kept = (key, load_checkpoint(folder, device=device, dtype=key[2]))
             _say_what_it_knows(self._kept[1].info, listener)
         return self._kept[1]
 

@@ -7,16 +7,24 @@ Shape legend:
     F frames of the clip   W frames of a window   G windows at once   C latent channels   H, W' latent sides
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from megactor_core.animation.backoff import WINDOWS, Batches, recorder
 from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.store import FrameFile, RunFolder
-from megactor_core.animation.windows import Span, batches, blend_weights, noise_numbers, step_windows
+from megactor_core.animation.windows import (
+    Span,
+    blend_weights,
+    noise_numbers,
+    of_equal_length,
+    step_windows,
+)
 from megactor_core.config.animate import AnimateConfig, WindowConfig
 from megactor_core.config.model import ModelConfig, NoiseKind
 from megactor_core.diffusion.sampler import frame_noise, guide, split_prediction
@@ -64,9 +72,11 @@ def denoise(
     """The clip's clean latents, a record (C, H, W') a frame.
 
     Each step predicts every frame, then the solver steps the whole clip; the folder's state counts the steps.
+    Where memory runs out, fewer windows are denoised at once from then on; raises OutOfMemory where one is
+    too much.
     """
     solver = Solver(sigma.config.diffusion, steps=sampling.steps)
-    clip = _Clip(sigma, conditions, sampling, folder)
+    clip = _Clip(sigma, conditions, sampling, folder, listener)
     first = folder.state().get("steps_done", 0)
     if first == 0:
         clip.write_initial_latents()
@@ -85,12 +95,22 @@ def denoise(
 class _Clip:
     """One clip: its files, its conditions, and what is shared by all windows of a step."""
 
-    def __init__(self, sigma: Sigma, conditions: Conditions, sampling: Sampling, folder: RunFolder) -> None:
+    def __init__(
+        self,
+        sigma: Sigma,
+        conditions: Conditions,
+        sampling: Sampling,
+        folder: RunFolder,
+        listener: Listener,
+    ) -> None:
         self.sigma, self.conditions, self.sampling = sigma, conditions, sampling
         weight = next(sigma.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         self.t = torch.zeros(1, dtype=torch.long, device=self.device)
         self.reference: list[KeysValues] = []
+        self._batches = Batches(
+            WINDOWS, sampling.window_batch, device=self.device, on_lowered=recorder(folder, listener)
+        )
         shape = tuple(conditions.reference_latent.shape[1:])
         self.prediction = folder.file("prediction", shape=shape)
         self._latents = [folder.file(f"latents-{parity}", shape=shape) for parity in (0, 1)]
@@ -142,15 +162,15 @@ class _Clip:
         blended = self.sampling.window.scheme == "overlap"
         if blended:
             self._clear_prediction()
-        for group in batches(spans, count=self.sampling.window_batch):
-            predicted = self._predict_windows(self.latents(step), group).numpy()
-            for (start, stop), part in zip(group, predicted, strict=True):
-                if blended:
-                    part = part * weights[start, stop][:, None, None, None] + self.prediction.read(
-                        start, stop
-                    )
-                self.prediction.write(start, part)
-            yield sum(stop - start for start, stop in group)
+        predict = partial(self._predict_windows, self.latents(step))
+        for group in of_equal_length(spans):
+            for batch, predicted in self._batches.run(predict, group):
+                for (start, stop), part in zip(batch, predicted, strict=True):
+                    if blended:
+                        part = part * weights[start, stop][:, None, None, None]
+                        part += self.prediction.read(start, stop)
+                    self.prediction.write(start, part)
+                yield sum(stop - start for start, stop in batch)
 
     def _clear_prediction(self) -> None:
         for start, stop in _chunks(self.conditions.frames):
@@ -169,15 +189,15 @@ class _Clip:
             self.latents(step + 1).write(start, following.numpy())
             self._past[(step + 1) % 2].write(start, estimate.numpy())
 
-    def _predict_windows(self, latents: FrameFile, group: list[Span]) -> Tensor:
+    def _predict_windows(self, latents: FrameFile, group: Sequence[Span]) -> np.ndarray:
         """Guided prediction of G windows of equal length: (G, W, C, H, W')."""
         noisy = torch.from_numpy(np.stack([latents.read(start, stop) for start, stop in group]))
         noisy = noisy.to(self.device, self.dtype)
         frames = torch.tensor([range(start, stop) for start, stop in group])  # (G, W)
         conditional = self._run(noisy, frames, null=False)
         if self.sampling.guidance == 1:
-            return conditional
-        return guide(conditional, self._run(noisy, frames, null=True), scale=self.sampling.guidance)
+            return conditional.numpy()
+        return guide(conditional, self._run(noisy, frames, null=True), scale=self.sampling.guidance).numpy()
 
     def _run(self, noisy: Tensor, frames: Tensor, *, null: bool) -> Tensor:
         """The null branch has no reference keys, no driver and no audio [R, MagicAnimate]."""

@@ -24,7 +24,7 @@ from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
 from megactor_core.engine.parts import outcome_of
 from megactor_core.engine.stage import ROW_ID, ROW_VERSION, Needs, Outcome, Rejected, Row, WorkerContext
-from megactor_core.errors import Interrupted, MegActorError
+from megactor_core.errors import Interrupted, MegActorError, OutOfMemory
 from megactor_core.faces.landmarks import prepare
 from megactor_core.files import sha256_of
 from megactor_core.listener import Listener, OnNote, OnProgress
@@ -154,6 +154,8 @@ class AnimateJob:
                 report = self._animator.animate(config, Listener.of(None, notes.append))
             except Interrupted:
                 raise KeyboardInterrupt from None  # it is for the whole run, not for this job
+            except OutOfMemory as error:  # others may have held it: the engine tries such a row again
+                raise MemoryError(str(error).rstrip(".")) from None
             except MegActorError as error:
                 values = {"message": error.message, "fix": error.fix, "notes": notes}
                 raise Rejected(type(error).__name__, values=values) from None

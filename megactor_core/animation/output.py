@@ -3,7 +3,7 @@
 Shape legend:  F frames   C latent channels   H, W latent sides   S side of the picture
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from megactor_core.animation.backoff import FRAMES, Batches, Lowering, OnLowered, recorder
 from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.plan import Plan
 from megactor_core.animation.portrait import Portrait
 from megactor_core.animation.previews import Previews
 from megactor_core.animation.report import tags
-from megactor_core.animation.store import FrameFile
+from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.listener import Listener
 from megactor_core.media.image import contact_sheet, side_by_side, write_image
 from megactor_core.media.video_writer import VideoWriter
@@ -33,6 +34,7 @@ def write_output(
     portrait: Portrait,
     conditions: Conditions,
     latents: FrameFile,
+    folder: RunFolder,
     previews: Previews | None,
     listener: Listener,
 ) -> None:
@@ -58,7 +60,13 @@ def write_output(
             compare = stack.enter_context(
                 VideoWriter(job.outputs.compare, width=look.tiles * size_px, **common)
             )
-        frames = decode_frames(checkpoint.autoencoder, latents, count=count, batch=job.config.decode_batch)
+        frames = decode_frames(
+            checkpoint.autoencoder,
+            latents,
+            count=count,
+            batch=job.config.decode_batch,
+            on_lowered=recorder(folder, listener),
+        )
         for number, frame in enumerate(frames):
             video.write(frame)
             if compare is not None:
@@ -70,15 +78,33 @@ def write_output(
         write_image(job.outputs.sheet, look.sheet(sampled, video_fps=job.config.fps))
 
 
+def _unheard(lowering: Lowering) -> None:
+    """Nobody listens."""
+
+
 def decode_frames(
-    autoencoder: Autoencoder, latents: FrameFile, *, count: int, batch: int
+    autoencoder: Autoencoder,
+    latents: FrameFile,
+    *,
+    count: int,
+    batch: int,
+    on_lowered: OnLowered = _unheard,
 ) -> Iterator[np.ndarray]:
-    """The first `count` frames (S, S, 3) uint8 of the latents, read and decoded a batch at a time."""
+    """The first `count` frames (S, S, 3) uint8 of the latents, read and decoded a batch at a time.
+
+    Where memory runs out, the batch is lowered and `on_lowered` told; raises OutOfMemory where a frame is too
+    much.
+    """
     weight = next(autoencoder.parameters())
-    for start in range(0, count, batch):
-        part = torch.from_numpy(latents.read(start, min(start + batch, count)))
+
+    def decode(numbers: Sequence[int]) -> np.ndarray:
+        part = torch.from_numpy(latents.read(numbers[0], numbers[-1] + 1))
         pictures = (autoencoder.decode(part.to(weight)) * 255).round().to(torch.uint8).cpu()
-        yield from rearrange(pictures, "n c h w -> n h w c").numpy()
+        return rearrange(pictures, "n c h w -> n h w c").numpy()
+
+    batches = Batches(FRAMES, batch, device=weight.device, on_lowered=on_lowered)
+    for _, frames in batches.run(decode, range(count)):
+        yield from frames
 
 
 class _Look:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from megactor_core.animation.backoff import Lowering
 from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.driving import Driving
 from megactor_core.animation.plan import CADENCE, Plan
@@ -43,9 +44,11 @@ class AnimateReport:
     """Wall time of the whole run."""
     compare: Path | None = None
     contact_sheet: Path | None = None
+    lowered: list[Lowering] | None = None
+    """Settings that were lowered because memory ran out, in turn; None where none was."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; files that were not asked for are left out."""
+        """Plain values; what is None, such as files that nobody asked for, is left out."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
@@ -56,7 +59,14 @@ class AnimateReport:
         return TypeAdapter(AnimateReport).validate_python(known)
 
 
-def describe(job: Plan, checkpoint: Checkpoint, conditions: Conditions, *, seconds: float) -> AnimateReport:
+def describe(
+    job: Plan,
+    checkpoint: Checkpoint,
+    conditions: Conditions,
+    *,
+    lowered: list[Lowering],
+    seconds: float,
+) -> AnimateReport:
     """The report of a finished run; also writes FILE.json beside the video."""
     config, size_px = job.config, conditions.size_px
     report = AnimateReport(
@@ -76,6 +86,7 @@ def describe(job: Plan, checkpoint: Checkpoint, conditions: Conditions, *, secon
         compute_seconds=round(seconds, 3),
         compare=job.outputs.compare,
         contact_sheet=job.outputs.sheet,
+        lowered=lowered or None,
     )
     write_json(job.outputs.description, _description(job, checkpoint, conditions, report))
     return report

@@ -8,7 +8,7 @@ from typing import Any
 from megactor_core.animation.plan import CADENCE, Plan
 from megactor_core.animation.report import AnimateReport
 from megactor_core.animation.store import RunFolder
-from megactor_core.errors import ConfigError, Interrupted, MegActorError, UsageError
+from megactor_core.errors import ConfigError, Interrupted, MegActorError, OutOfMemory, UsageError
 from megactor_core.files import sha256_of
 from megactor_core.models.checkpoint import Checkpoint
 
@@ -55,8 +55,8 @@ def open_run(job: Plan, checkpoint: Checkpoint) -> RunFolder:
 def kept_when_interrupted(folder: RunFolder) -> Iterator[RunFolder]:
     """Remove the run's folder when the block ends well, or when its work could not begin.
 
-    A run that is interrupted, or fails later (a full disk, say), keeps it for --resume. Raises Interrupted
-    in place of KeyboardInterrupt.
+    A run that is interrupted, or fails later (a full disk or memory, say), keeps it for --resume. Raises
+    Interrupted in place of KeyboardInterrupt.
     """
     try:
         yield folder
@@ -74,6 +74,16 @@ def kept_when_interrupted(folder: RunFolder) -> Iterator[RunFolder]:
             folder.remove()
         folder.close()
         raise
+    except OutOfMemory as error:
+        if "conditions" not in folder.state():
+            folder.remove()
+            folder.close()
+            raise
+        folder.close()
+        raise OutOfMemory(
+            f"{error.message} The work so far is kept in '{folder.path}'.",
+            fix=f"{error.fix} Without such a change the same command with --resume goes on.",
+        ) from None
     except OSError as error:
         folder.close()
         raise MegActorError(

@@ -1,6 +1,6 @@
 """Windows of frames for clips of any length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -57,14 +57,12 @@ def blend_weights(spans: Sequence[Span]) -> list[np.ndarray]:
     ]
 
 
-def batches(spans: Sequence[Span], *, count: int) -> Iterator[list[Span]]:
-    """Group up to `count` windows of equal length, to be denoised at once."""
+def of_equal_length(spans: Sequence[Span]) -> list[list[Span]]:
+    """The windows in groups of one length each, of which any may be denoised at once."""
     by_length: dict[int, list[Span]] = {}
     for span in spans:
         by_length.setdefault(span[1] - span[0], []).append(span)
-    for group in by_length.values():
-        for start in range(0, len(group), count):
-            yield group[start : start + count]
+    return list(by_length.values())
 
 
 def noise_numbers(frames: int, *, size: int, stride: int, seed: int) -> list[int]:

@@ -1,10 +1,14 @@
-"""Where and in which precision a model runs."""
+"""Where and in which precision a model runs, and how full it is there."""
+
+from pathlib import Path
 
 import torch
 
 from megactor_core.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_SIGNS_OF_NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -40,3 +44,39 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise ConfigError("--dtype float16 does not run well on a CPU.", fix="Use float32 or bfloat16.")
     return DTYPES[name]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is out, the device's or the machine's.
+
+    torch's CPU allocator, its MPS back end and CUDA outside torch's own allocator say so by a plain
+    RuntimeError, known by its words alone.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
+
+
+def memory_use(device: torch.device) -> tuple[int, int] | None:
+    """Bytes that this process holds on the device, and bytes that are free there; None where nothing says."""
+    match device.type:
+        case "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            return torch.cuda.memory_reserved(device), free
+        case "cpu":
+            return _main_memory_use()
+        case _:
+            return None
+
+
+def _main_memory_use() -> tuple[int, int] | None:
+    """Linux says it in these files, in kB; other systems have no such file."""
+    try:
+        return _bytes_of("/proc/self/status", "VmRSS:"), _bytes_of("/proc/meminfo", "MemAvailable:")
+    except (OSError, LookupError):
+        return None
+
+
+def _bytes_of(path: str, name: str) -> int:
+    lines = map(str.split, Path(path).read_text(encoding="utf-8").splitlines())
+    return 1024 * {words[0]: int(words[1]) for words in lines if words[:1] == [name]}[name]

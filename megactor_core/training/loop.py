@@ -15,6 +15,7 @@ from megactor_core.config.train import TrainConfig
 from megactor_core.diffusion.loss import Losses
 from megactor_core.errors import MegActorError, WeightsError
 from megactor_core.listener import Listener
+from megactor_core.models.device import is_out_of_memory
 from megactor_core.training.held_out import AnimatedClip, HeldOut
 from megactor_core.training.optimiser import MovingAverage, learning_rate_at, make_optimiser
 from megactor_core.training.run_checkpoint import Progress, RunState
@@ -167,10 +168,8 @@ class Loop:
                     losses = self._task.objective(self._network, batch)
                     self._accelerator.backward(losses.loss.mean())
                     total += torch.stack([part.detach().mean() for part in _parts(losses)]) / len(group)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise self._out_of_memory() from None
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # the CPU allocator has no error of its own
+        except Exception as error:
+            if not is_out_of_memory(error):
                 raise
             raise self._out_of_memory() from None
         total = self._accelerator.reduce(total, reduction="mean")

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megactor_core.animation.windows import (
-    batches,
     blend_weights,
     noise_numbers,
+    of_equal_length,
     overlapping_windows,
     step_windows,
     windows,
@@ -37,14 +37,14 @@ def test_borders_move_with_the_offset() -> None:
     assert windows(40, size=16, offset=17) == windows(40, size=16, offset=1)
 
 
-@given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 50), st.integers(1, 6))
-def test_batches_hold_equal_windows_and_lose_none(frames: int, size: int, offset: int, count: int) -> None:
+@given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 50))
+def test_groups_hold_equal_windows_and_lose_none(frames: int, size: int, offset: int) -> None:
     spans = windows(frames, size=size, offset=offset)
-    groups = list(batches(spans, count=count))
+    groups = of_equal_length(spans)
     assert sorted(span for group in groups for span in group) == spans
-    for group in groups:
-        assert 1 <= len(group) <= count
-        assert len({stop - start for start, stop in group}) == 1
+    lengths = [{stop - start for start, stop in group} for group in groups]
+    assert all(len(group) == 1 for group in lengths)
+    assert len(set.union(*lengths)) == len(groups)
 
 
 @given(st.integers(1, 200), st.integers(2, 24), st.data())
