@@ -68,7 +68,7 @@ OUTPUT_CODECS = ("h264", "aac")
 LOW_DISK_BYTES = 2_000_000_000
 """Room for the largest public weights (ours)."""
 
-_ASSETS = Path(__file__).parent / "assets"
+_ASSETS = Path(__file__).parents[1] / "assets"
 _CHECKPOINT_PLACES = ("*", "*/final", "*/checkpoints/*")
 _CHECKPOINT_MARK = "sigma.safetensors"
 
@@ -145,7 +145,7 @@ class DoctorReport:
 def examine(*, runs: Path = Path("runs")) -> DoctorReport:
     """Examine this installation; `runs` is the folder whose checkpoints are listed. Changes nothing."""
     packages = {name: package_version(name) for name in PACKAGES}
-    devices, codecs, free_bytes = _devices(), _codecs(), _free_bytes(weights.cache_folder())
+    devices, codecs, free = _devices(), _codecs(), free_bytes(weights.cache_folder())
     return DoctorReport(
         system=_system(),
         packages=packages,
@@ -154,11 +154,11 @@ def examine(*, runs: Path = Path("runs")) -> DoctorReport:
         weights=[_weights_state(entry) for entry in weights.REGISTRY.values()],
         checkpoints=_checkpoints(_ASSETS, runs),
         cache=str(weights.cache_folder()),
-        cache_free_bytes=free_bytes,
+        cache_free_bytes=free,
         problems=[
             *_package_problems(packages),
             *_library_problems(devices, codecs, packages),
-            *_disk_problems(free_bytes),
+            *_disk_problems(free),
         ],
     )
 
@@ -169,6 +169,21 @@ def package_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def is_found(name: str) -> bool:
+    """Whether the public weights of a name are whole in the cache."""
+    try:
+        weights.find(name)
+    except WeightsError:
+        return False
+    return True
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where `folder` is or would be made."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _system() -> dict[str, str]:
@@ -221,12 +236,8 @@ def _codecs() -> list[Codec]:
 
 
 def _weights_state(entry: Entry) -> WeightsState:
-    try:
-        weights.find(entry.name)
-        found = True
-    except WeightsError:
-        found = False
-    return WeightsState(entry.name, found, entry.needed_by, f"megactor weights pull {entry.name}")
+    command = f"megactor weights pull {entry.name}"
+    return WeightsState(entry.name, is_found(entry.name), entry.needed_by, command)
 
 
 def _checkpoints(*roots: Path) -> list[CheckpointState]:
@@ -244,12 +255,6 @@ def _is_trained(folder: Path) -> bool | None:
         return bool(json.loads((folder / "config.json").read_text(encoding="utf-8"))["trained"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _free_bytes(folder: Path) -> int:
-    """Free space where `folder` is or would be made."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free
 
 
 def _package_problems(packages: dict[str, str | None]) -> Iterator[Problem]:
@@ -281,10 +286,10 @@ def _library_problems(
             )
 
 
-def _disk_problems(free_bytes: int) -> Iterator[Problem]:
-    if free_bytes < LOW_DISK_BYTES:
+def _disk_problems(free: int) -> Iterator[Problem]:
+    if free < LOW_DISK_BYTES:
         yield Problem(
-            f"Only {free_bytes // 1_000_000} MB are free for the cache; weights take up to "
+            f"Only {free // 1_000_000} MB are free for the cache; weights take up to "
             f"{LOW_DISK_BYTES // 1_000_000} MB.",
             "Free some space, or name another folder with MEGACTOR_CACHE.",
             fatal=False,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from megactor_core import doctor
+from megactor_core.doctor import installation
 from megactor_core.models.checkpoint import EMBEDDED
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_installation_can_animate(tmp_path: Path) -> None:
-    report = doctor.examine(runs=tmp_path)
+    report = installation.examine(runs=tmp_path)
     assert report.ok, report.problems
     assert report.devices[0].name == "cpu"
     assert {codec.name for codec in report.codecs if codec.reads and codec.writes} >= {"h264", "aac"}
@@ -33,7 +33,7 @@ def test_this_installation_can_animate(tmp_path: Path) -> None:
 def test_the_packages_are_those_of_pyproject() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         declared = tomllib.load(file)["project"]["dependencies"]
-    assert sorted(doctor.PACKAGES) == sorted(requirement.split(">=")[0] for requirement in declared)
+    assert sorted(installation.PACKAGES) == sorted(requirement.split(">=")[0] for requirement in declared)
 
 
 def test_the_embedded_checkpoint_and_those_of_runs_are_found(tmp_path: Path) -> None:
@@ -47,7 +47,8 @@ def test_the_embedded_checkpoint_and_those_of_runs_are_found(tmp_path: Path) -> 
         (folder / "config.json").write_text(config)
     (tmp_path / "runs" / "stage2").mkdir()
     found = {
-        Path(state.folder): state.trained for state in doctor.examine(runs=tmp_path / "runs").checkpoints
+        Path(state.folder): state.trained
+        for state in installation.examine(runs=tmp_path / "runs").checkpoints
     }
     assert found.pop(EMBEDDED) is True
     assert list(found.values()) == [None, False]
@@ -63,7 +64,7 @@ def test_a_missing_package_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch, t
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    report = doctor.examine(runs=tmp_path)
+    report = installation.examine(runs=tmp_path)
     assert not report.ok
     assert report.packages["soxr"] is None
     assert any("soxr" in problem.message for problem in report.problems)
@@ -72,11 +73,11 @@ def test_a_missing_package_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch, t
 def test_a_harmful_package_is_a_warning_with_its_cure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real = doctor.package_version
+    real = installation.package_version
     monkeypatch.setattr(
-        doctor, "package_version", lambda name: "0.1" if name == "torchvision" else real(name)
+        installation, "package_version", lambda name: "0.1" if name == "torchvision" else real(name)
     )
-    report = doctor.examine(runs=tmp_path)
+    report = installation.examine(runs=tmp_path)
     assert report.ok
     assert [problem.fix for problem in report.problems] == ["pip uninstall torchvision"]
 
@@ -100,13 +101,13 @@ def test_a_library_that_does_not_load_is_told_not_raised(
         return real(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", fake)
-    report = doctor.examine(runs=tmp_path)
+    report = installation.examine(runs=tmp_path)
     assert not report.ok
     assert "does not load" in report.problems[0].message
 
 
 def test_little_space_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "_free_bytes", lambda _folder: 5_000_000)
-    report = doctor.examine(runs=tmp_path)
+    monkeypatch.setattr(installation, "free_bytes", lambda _folder: 5_000_000)
+    report = installation.examine(runs=tmp_path)
     assert report.ok
     assert "Only 5 MB" in report.problems[0].message
