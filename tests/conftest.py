@@ -11,8 +11,23 @@ settings.register_profile("megactor", deadline=None)
 settings.load_profile("megactor")
 
 
+RAYS_WARNINGS = (
+    "ResourceWarning",
+    "pytest.PytestUnraisableExceptionWarning",
+    "FutureWarning",
+    "DeprecationWarning",
+)
+"""Of its processes and its own code."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run; both skips are said in pytest's summary."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.slow)
+            for warning in RAYS_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{warning}"))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and not _has_cuda():
         for item in gpu_items:

@@ -30,6 +30,7 @@ from megactor_core.engine.preflight import check_nodes
 from megactor_core.engine.ray_worker import DEATHS, RayWorker, decode, encode
 from megactor_core.engine.stage import Outcome
 from megactor_core.errors import ConfigError, MegActorError
+from megactor_core.terminal import native_log_silenced
 
 OBJECT_STORE_BYTES: Final = 200 * 2**20
 """Of a cluster that is started for the run: rows are paths and numbers."""
@@ -117,7 +118,7 @@ def _join(plan: Plan, config: EngineConfig) -> None:
         }
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        with _silent():
+        with native_log_silenced():  # Ray says there at which level it will say something
             ray.init(
                 **found,
                 runtime_env={"env_vars": variables},
@@ -132,20 +133,6 @@ def _join(plan: Plan, config: EngineConfig) -> None:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would take the command's way to end
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing on the terminal: Ray's compiled part says there at which level it will say something."""
-    terminal = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nowhere)
 
 
 def _pools(plan: Plan, config: EngineConfig) -> list[tuple[Segment, int]]:

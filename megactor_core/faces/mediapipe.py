@@ -7,10 +7,8 @@ region scale) are the ones in MediaPipe's published graphs; the reduction to 68 
 Every network runs on one thread, so results do not depend on the machine's core count.
 """
 
-import contextlib
-import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from megactor_core import weights
 from megactor_core.errors import WeightsError
 from megactor_core.faces.boxes import SAME_FACE_IOU, box_of, distance, extent, iou, plausible_move
 from megactor_core.faces.crop import warp_image
+from megactor_core.terminal import native_log_silenced
 
 WEIGHTS_NAME = "mediapipe-face"
 DETECTION_SCORE = 0.5
@@ -224,7 +223,7 @@ class _Network:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            with _quiet_native_log():
+            with native_log_silenced():
                 self._interpreter: Any = Interpreter(model_path=str(path), num_threads=1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -239,24 +238,6 @@ class _Network:
         self._interpreter.set_tensor(self._input, image[np.newaxis])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
-
-
-@contextlib.contextmanager
-def _quiet_native_log() -> Iterator[None]:
-    """Keep the interpreter's start-up notice, written by native code, off the user's standard error."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # no standard error to keep clean
-        yield
-        return
-    silent = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silent, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(silent)
 
 
 # (stride in pixels, anchors per cell) of each output layer.

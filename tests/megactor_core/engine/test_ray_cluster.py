@@ -20,13 +20,7 @@ from megactor_core.engine.journal import Journal
 from megactor_core.errors import ConfigError
 
 ray = pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = pytest.mark.ray
 
 MakeRows = Callable[..., list[dict[str, Any]]]
 Comparable = Callable[[Journal], list[dict[str, Any]]]
