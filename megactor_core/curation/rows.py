@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from megactor_core.config.curate import CurateConfig, GateName
@@ -21,6 +22,9 @@ from megactor_core.engine.stage import ROW_ID, ROW_VERSION, Row
 
 VANISHED: Final = "vanished"
 """Kind of error of a clip that an earlier run measured and whose file is gone."""
+LOOKS_AT_ONCE: Final = 16
+LOOKS_AHEAD: Final = 64
+"""Sources whose content is looked at before the first of them is handed out (ours)."""
 
 
 class Rows:
@@ -38,9 +42,17 @@ class Rows:
         return len(self._sources.clips)
 
     def __iter__(self) -> Iterator[Row]:
-        for clip in self._sources.clips:
+        for clip, content in _looked_at(self._sources.clips):
             before = self._earlier.get(clip.clip_id)
-            yield row_to_do(clip, content_of(clip.path), before, plan=self._plan, config=self._config)
+            yield row_to_do(clip, content, before, plan=self._plan, config=self._config)
+
+
+def _looked_at(clips: Sequence[SourceClip]) -> Iterator[tuple[SourceClip, Content]]:
+    """Each clip with what its file holds, several at a time: a look waits for a shared file system."""
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        for start in range(0, len(clips), LOOKS_AHEAD):
+            part = clips[start : start + LOOKS_AHEAD]
+            yield from zip(part, pool.map(content_of, [clip.path for clip in part]), strict=True)
 
 
 def row_to_do(

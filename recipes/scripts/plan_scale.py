@@ -100,6 +100,7 @@ class Inputs:
     row_ms: float = known(0.17, "ms a row", MEASURED, "the same: a look at a source, from the cache")
     row_trips: float = known(4, "round trips a row", MEASURED, "stat, open and two reads")
     trip_ms: float = known(1, "ms", ASSUMED, "round trip to the shared file system")
+    looks_at_once: float = known(16, "sources", SETTING, "`LOOKS_AT_ONCE` of curation/rows.py")
     publish_ms: float = known(0.21, "ms a row", MEASURED, DECIDE)
     driver_gb: float = known(64, "GB", ASSUMED, "memory for a run's driver")
 
@@ -246,9 +247,10 @@ class Plan:
 
     @property
     def supply_hours(self) -> float:
-        """The drivers look at every source, one after the other."""
+        """The drivers look at every source, several at a time."""
         given = self.inputs
-        return self.clips * (given.row_ms + given.row_trips * given.trip_ms) / 1000 / HOUR / self.cluster.runs
+        row_ms = given.row_ms + given.row_trips * given.trip_ms / given.looks_at_once
+        return self.clips * row_ms / 1000 / HOUR / self.cluster.runs
 
     @property
     def work_hours(self) -> float:
@@ -366,7 +368,11 @@ def _amounts(plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield "outputs", _number(plan.runs), f"rows / ({given.driver_gb:g} GB / (2 x `row_kb`))"
     yield "waves", _number(plan.waves), "rows / `wave_rows`"
     side = f", / {cluster.runs}" if cluster.runs > 1 else ""
-    yield "drivers look at sources", _hours(plan.supply_hours), f"rows x (`row_ms` + 4 x `trip_ms`){side}"
+    yield (
+        "drivers look at sources",
+        _hours(plan.supply_hours),
+        f"rows x (`row_ms` + 4 x `trip_ms` / 16){side}",
+    )
     yield "gates", _hours(plan.work_hours), "the longer of core-h / cores and GPU-h / GPUs"
     yield "waves begin", _hours(plan.wave_hours), f"waves x `wave_seconds`{side}"
     yield (

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from megactor_core.config.curate import CurateConfig
+from megactor_core.curation.rows import LOOKS_AT_ONCE
 from megactor_core.engine.pace import Pace, Supply
 from megactor_core.engine.stage import Outcome
 
@@ -48,6 +49,7 @@ def test_settings_are_the_defaults_of_the_configuration(script: ModuleType) -> N
     assert inputs.batch_rows == config.ray_batch_rows
     assert inputs.wave_rows == config.ray_wave_rows
     assert inputs.faces_a_second == 1 / config.measure.face_seconds
+    assert inputs.looks_at_once == LOOKS_AT_ONCE
 
 
 def test_hours_go_through_the_gates(script: ModuleType) -> None:
