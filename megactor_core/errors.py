@@ -62,3 +62,8 @@ class Terminated(Interrupted):
     """Work stopped by SIGTERM, as schedulers send it; what is needed to resume was kept."""
 
     exit_code = 143
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from megactor_core.errors import WeightsError
+from megactor_core.errors import WeightsError, first_line
 from megactor_core.files import sha256_of
 
 ProgressCallback = Callable[[int, int], None]
@@ -202,8 +202,7 @@ def _fetch_hub(source: HubSource, entry: Entry, staging: Path, on_progress: Prog
             got = Path(hf_hub_download(source.repository, file.name, revision=source.revision)).resolve()
             _link_or_copy(got, staging / file.name)
         except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise _SourceError(f"{_describe(source)}: {file.name}: {reason.rstrip('.')}") from None
+            raise _SourceError(f"{_describe(source)}: {file.name}: {first_line(error).rstrip('.')}") from None
         _check(file, staging / file.name, where=_describe(source))
         on_progress((staging / file.name).stat().st_size, file.bytes or 0)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from megactor_core.errors import ConfigError
+from megactor_core.errors import ConfigError, first_line
 
 MAX_YAML_BYTES = 1_000_000
 """Recipes are a page long; a larger file is not a recipe (ours)."""
@@ -83,7 +83,7 @@ def parse_yaml(text: str, *, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{source}{_place(error)}: {error.problem or error.context}.") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(f"{source}: {first_line(error)}.") from None
     except ValueError:  # Python refuses to read thousands of digits
         raise ConfigError(f"{source}: a number has too many digits.") from None
     except RecursionError:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from megactor_core.engine.inflight import SPARE
 from megactor_core.engine.parts import DAMAGED, decode_rows, merge_parts, part_paths, read_part
 from megactor_core.engine.stage import CHILDREN, ROW_ID, Row, Stage
-from megactor_core.errors import OutputError, UsageError
+from megactor_core.errors import OutputError, UsageError, first_line
 from megactor_core.files import require_writable_folder, sole_owner, write_json
 from megactor_core.version import megactor_version
 
@@ -216,5 +216,6 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except pa.ArrowException as error:
-        first_line = str(error).splitlines()[0]
-        raise UsageError(f"The column '{name}' holds values of several kinds ({first_line}).") from None
+        raise UsageError(
+            f"The column '{name}' holds values of several kinds ({first_line(error)})."
+        ) from None

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from megactor_core.engine.batch import Plan
-from megactor_core.errors import ConfigError
+from megactor_core.errors import ConfigError, first_line
 from megactor_core.files import sha256_of
 from megactor_core.version import megactor_version
 
@@ -145,7 +145,7 @@ def _looks(paths: Sequence[str], token: Path) -> Iterator[tuple[str, NodeFacts]]
         try:
             facts, reason = ray.get(reference, timeout=NODE_SECONDS), ""
         except Exception as error:
-            facts, reason = None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            facts, reason = None, f"{type(error).__name__}: {first_line(error)}"
         node = next(node for node in ray.nodes() if node["NodeID"] == name)
         if facts is not None:
             yield node["NodeManagerAddress"], facts

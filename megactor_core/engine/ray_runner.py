@@ -29,7 +29,7 @@ from megactor_core.engine.pool import SETUP_SECONDS
 from megactor_core.engine.preflight import check_nodes
 from megactor_core.engine.ray_worker import DEATHS, RayWorker, decode, encode
 from megactor_core.engine.stage import Outcome
-from megactor_core.errors import ConfigError, MegActorError
+from megactor_core.errors import ConfigError, MegActorError, first_line
 from megactor_core.terminal import native_log_silenced
 
 OBJECT_STORE_BYTES: Final = 200 * 2**20
@@ -128,7 +128,7 @@ def _join(plan: Plan, config: EngineConfig) -> None:
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = config.ray_address or "this machine"
         raise ConfigError(
-            f"No Ray cluster answers at '{where}' ({str(error).splitlines()[0]}).",
+            f"No Ray cluster answers at '{where}' ({first_line(error)}).",
             fix="Give --ray-address auto on a machine of the cluster, or HOST:6379 of its head.",
         ) from None
     finally:
@@ -191,9 +191,8 @@ def _when_lost(config: EngineConfig) -> Iterator[None]:
     except MegActorError:
         raise
     except Exception as error:
-        reason = _ANSI.sub("", str(error).partition("\n")[0]) or "no reason"
         raise MegActorError(
             f"The Ray cluster at '{config.ray_address or 'this machine'}' gave up "
-            f"({type(error).__name__}: {reason}).",
+            f"({type(error).__name__}: {_ANSI.sub('', first_line(error))}).",
             fix="Look at the cluster's logs; the rows that are done are kept, run the same command again.",
         ) from error

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from megactor_core.config.evaluate import EvaluateConfig, MetricName
 from megactor_core.engine.stage import Needs, Row, WorkerContext
-from megactor_core.errors import MegActorError, MetricError
+from megactor_core.errors import MegActorError, MetricError, first_line
 from megactor_core.evaluation.catalogue import FACE_METRICS
 from megactor_core.evaluation.face_meters import FacesMeter, FlickersMeter, MotionMeter
 from megactor_core.evaluation.feature_cache import Tape, tape_path
@@ -221,7 +221,7 @@ def read_arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
         arrays: dict[str, Any] = load_file(path)
     except Exception as error:
         raise MetricError(
-            f"'{path}' cannot be read ({str(error).splitlines()[0]}).",
+            f"'{path}' cannot be read ({first_line(error)}).",
             fix="Remove it and run the command again.",
         ) from None
     return arrays

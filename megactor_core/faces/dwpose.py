@@ -20,7 +20,7 @@ import numpy as np
 from einops import rearrange
 
 from megactor_core import weights
-from megactor_core.errors import UsageError, WeightsError
+from megactor_core.errors import UsageError, WeightsError, first_line
 from megactor_core.faces.boxes import SAME_FACE_IOU, box_of, distance, iou, plausible_move
 
 WEIGHTS_NAME = "dwpose"
@@ -161,7 +161,7 @@ class _Network:
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), providers=providers)
         except Exception as error:  # its errors have no common base
-            raise self._unusable(f"cannot be loaded ({_first_line(error)})") from None
+            raise self._unusable(f"cannot be loaded ({first_line(error)})") from None
         given = self._session.get_inputs()[0]
         self._input: str = given.name
         if not _fits(given.shape, input_shape):
@@ -173,7 +173,7 @@ class _Network:
         try:
             outputs = self._session.run(None, {self._input: batch})
         except Exception as error:  # its errors have no common base
-            raise self._unusable(f"does not run ({_first_line(error)})") from None
+            raise self._unusable(f"does not run ({first_line(error)})") from None
         shapes = [output.shape for output in outputs]
         if shapes != self._output_shapes:
             raise self._unusable(f"gives {shapes}, but the network of this name {self._output_shapes}")
@@ -194,10 +194,6 @@ def _fits(shape: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
 
 def _shown(shape: Sequence[int | str | None]) -> str:
     return f"({', '.join(str(size) for size in shape)})"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # ---------------------------------------------------------------- persons

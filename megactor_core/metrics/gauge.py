@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from megactor_core.errors import MetricError, WeightsError
+from megactor_core.errors import MetricError, WeightsError, first_line
 from megactor_core.faces.openings import OUTER_EYE_CORNERS
 from megactor_core.files import atomic_path, require_writable_folder, write_json
 from megactor_core.metrics.frames import require_frames
@@ -155,9 +155,8 @@ def load_gauge(folder: Path) -> Gauge:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise WeightsError(
-            f"'{folder}' holds no gauge that can be read ({reason}).",
+            f"'{folder}' holds no gauge that can be read ({first_line(error)}).",
             fix="Fit one: python recipes/scripts/claims.py fit-gauge.",
         ) from None
     return Gauge(network, facts)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from megactor_core.errors import ConfigError
+from megactor_core.errors import ConfigError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -24,9 +24,9 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"--device {name} cannot be used: {reason}", fix="Use --device auto, or see `megactor doctor`."
+            f"--device {name} cannot be used: {first_line(error)}",
+            fix="Use --device auto, or see `megactor doctor`.",
         ) from None
     if device.type == "meta":
         raise ConfigError("--device meta holds no numbers.", fix="Use --device auto.")
