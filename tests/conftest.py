@@ -1,6 +1,8 @@
 """What every test shares: where the real clips are, which tests can run here, hypothesis without clocks."""
 
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def real_data() -> Path:
     """The folder of real clips that MEGACTOR_TEST_DATA names."""
     return Path(os.environ["MEGACTOR_TEST_DATA"])
+
+
+@pytest.fixture(scope="module")
+def start_ray() -> Iterator[Callable[[int], None]]:
+    """Starts Ray on this machine with so many logical CPUs; commands and jobs find it at work and join it."""
+    ray = pytest.importorskip("ray")
+
+    def start(cpus: int) -> None:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=100 * 2**20,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        yield start
+        ray.shutdown()
 
 
 def _has_cuda() -> bool:

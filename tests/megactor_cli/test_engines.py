@@ -1,10 +1,8 @@
 """The commands give the same on every engine: in one process, in workers, on a cluster."""
 
 import json
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import pytest
 
 from megactor_cli.app import run
 
-ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.ray
 
 ENGINES = {
@@ -28,19 +25,9 @@ Work = Callable[[str, Path], None]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """One logical CPU here; the commands find Ray at work and join it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
-    )
-    yield
-    ray.shutdown()
+def cluster(start_ray: Callable[[int], None]) -> None:
+    """One logical CPU."""
+    start_ray(1)
 
 
 @pytest.fixture(scope="module")

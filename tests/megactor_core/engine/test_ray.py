@@ -3,10 +3,8 @@
 One test of each kind of death; those that remove a node or end the driver are in test_ray_cluster.py.
 """
 
-import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +17,6 @@ from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
 from megactor_core.errors import ConfigError, MegActorError
 
-ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.ray
 
 MakeRows = Callable[..., list[dict[str, Any]]]
@@ -28,20 +25,9 @@ RAY = EngineConfig(engine="ray", workers=2, ray_batch_rows=8, timeout_seconds=2)
 
 
 @pytest.fixture(scope="module")
-def cluster(stages: ModuleType) -> Iterator[None]:
-    """Two logical CPUs here; the runner finds Ray at work and joins it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    path = os.pathsep.join(sys.path)  # row_stages is on it
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
-    )
-    yield
-    ray.shutdown()
+def cluster(stages: ModuleType, start_ray: Callable[[int], None]) -> None:
+    """Two logical CPUs, whose workers find `stages` where this process does."""
+    start_ray(2)
 
 
 def test_the_cluster_gives_what_one_machine_gives(
