@@ -60,6 +60,8 @@ class MeasureConfig(Config):
     """Face detector of every frame, for the audio-visual check and for the crop that SyncNet sees."""
     angle_face_px: int = Field(24, ge=1)
     """Angles are measured on faces at least so wide: on smaller ones the points shake by too many degrees."""
+    lips_face_px: int = Field(24, ge=1)
+    """`av_sync` is taken of faces at least so wide: the lips of smaller ones open by less than a pixel."""
     second_face_ratio: float = Field(0.25, ge=0, lt=1)
     """Faces smaller than this share of the largest do not count as a second one: pictures on the wall."""
     cut_width_px: int = Field(64, ge=16, le=1024)

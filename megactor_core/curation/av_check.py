@@ -26,8 +26,13 @@ def follow_face(frames: Iterable[np.ndarray], *, back_end: LandmarkBackEnd) -> n
     return detect_landmarks(frames, back_end=back_end).points
 
 
-def measure_av_sync(points: np.ndarray, sound: np.ndarray | None) -> tuple[dict[str, Any], str | None]:
-    """Offset and confidence of points (F, 68, 2) and mono sound at 16 kHz, and why there are none."""
+def measure_av_sync(
+    points: np.ndarray, sound: np.ndarray | None, *, lips_face_px: int
+) -> tuple[dict[str, Any], str | None]:
+    """Offset and confidence of points (F, 68, 2) and mono sound at 16 kHz, and why there are none.
+
+    None are taken of a face that is narrower than `lips_face_px`, by the median of its frames.
+    """
     found = np.isfinite(points).all(axis=(1, 2))
     amplitude = deviation_of_known(openings(points).mouth_open) if found.any() else np.nan
     measures: dict[str, Any] = {
@@ -36,6 +41,8 @@ def measure_av_sync(points: np.ndarray, sound: np.ndarray | None) -> tuple[dict[
     }
     if sound is None:
         return measures, "no sound"
+    if found.any() and np.median(np.ptp(points[found][..., 0], axis=1)) < lips_face_px:
+        return measures, f"a face narrower than {lips_face_px} px"
     sync = av_sync(points, sound, video_fps=float(VIDEO_FPS))
     measures |= {
         "av_offset_frames": sync.offset_frames,

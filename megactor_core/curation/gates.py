@@ -15,7 +15,11 @@ from megactor_core.files import sha256_of
 from megactor_core.metrics import syncnet
 from megactor_core.weights_sources import ProgressCallback
 
-CODE_VERSIONS: Final[dict[GateName, int]] = dict.fromkeys(GATES, 1) | {"faces": 2, "motion": 2, "quality": 2}
+CODE_VERSIONS: Final[dict[GateName, int]] = {
+    **dict.fromkeys(GATES, 1),
+    **dict.fromkeys(("light_faces", "av_sync", "sync_screen", "sync"), 2),
+    **dict.fromkeys(("faces", "motion", "quality"), 3),
+}
 """Raise a gate's number when the same clip would come out of it with other measures."""
 SYNC_GATES: Final[tuple[GateName, ...]] = ("sync_screen", "sync")
 
@@ -127,7 +131,7 @@ def _versions(config: MeasureConfig, landmarks: LandmarkBackEnd, network: Path |
         "faces": [*looks, config.angle_face_px],
         "motion": looks,
         "quality": [*looks, config.sharpness_side_px, config.niqe_frames],
-        "av_sync": [config.track_landmarks],
+        "av_sync": [config.track_landmarks, config.lips_face_px],
         "sync_screen": [config.track_landmarks, config.screen_share, digest],
         "sync": [config.track_landmarks, digest],
     }

@@ -135,7 +135,7 @@ class _Viewing:
             sound = mono_sound(self._part)
         except MediaError:
             sound = None
-        measures, why = measure_av_sync(self.points(), sound)
+        measures, why = measure_av_sync(self.points(), sound, lips_face_px=self._measure.lips_face_px)
         return Taken(measures, {} if why is None else {"av_offset_frames": why})
 
     def _look(self) -> list[Look]:

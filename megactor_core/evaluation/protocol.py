@@ -19,7 +19,7 @@ from megactor_core.metrics.sync_crop import CROP_NAME
 from megactor_core.metrics.syncnet import VIDEO_FPS
 from megactor_core.models.device import resolve_device
 
-CODE_VERSION: Final = 2
+CODE_VERSION: Final = 3
 """Raise it when the same pair would come out with other numbers."""
 
 

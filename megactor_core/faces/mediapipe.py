@@ -9,7 +9,7 @@ Every network runs on one thread, so results do not depend on the machine's core
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ NMS_IOU = 0.3
 REGION_SCALE = 1.5
 MESH_SIZE_PX = 192
 MESH_RIGHT_EYE_OUTER, MESH_LEFT_EYE_OUTER = 33, 263
+WIDER_LOOKS = (1.0, 1.4, 1.7)
+"""Sides of the squares in which a detected face is looked for until the mesh sees one, in multiples of the
+usual one (not in the paper): a face of a dozen pixels may be none to the mesh in one, and sure in the next."""
 MAX_LOOKS = 4
 STEADY_SHIFT = 0.08
 """A followed face that is off its region's middle by more than this share of its size is looked at again, so
@@ -66,6 +69,10 @@ class Region:
     y: float
     side: float
     angle: float
+
+    def widened(self, by: float) -> "Region":
+        """The same with so many times the side."""
+        return replace(self, side=self.side * by)
 
     def to_matrix(self, size_px: int) -> np.ndarray:
         """The (2, 3) map from picture points to points of the region drawn at `size_px` pixels."""
@@ -173,11 +180,13 @@ class MediaPipeFaces:
         return found
 
     def _mesh_of_detection(self, image: np.ndarray, detection: Detection) -> MeshFace | None:
-        first = self._run_mesh(image, _region_of_detection(detection))
+        region = _region_of_detection(detection)
+        looks = (self._run_mesh(image, region.widened(by)) for by in WIDER_LOOKS)
+        first = next((face for face in looks if face is not None), None)
         if first is None:
             return None
         # A second look through the mesh's own region, so that a fresh face and a followed one agree.
-        return self._run_mesh(image, _region_of_mesh(first.mesh))
+        return self._run_mesh(image, _region_of_mesh(first.mesh)) or first
 
     def _run_mesh(self, image: np.ndarray, region: Region) -> MeshFace | None:
         crop = warp_image(image, region.to_matrix(MESH_SIZE_PX), size_px=MESH_SIZE_PX, border="replicate")

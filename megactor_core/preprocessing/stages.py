@@ -16,7 +16,7 @@ from megactor_core.preprocessing.publish import Publish
 from megactor_core.preprocessing.track import Track
 from megactor_core.version import megactor_version
 
-CODE_VERSIONS = {"track": 2, "cut": 2, "features": 1, "latents": 1, "publish": 1}
+CODE_VERSIONS = {"track": 3, "cut": 2, "features": 1, "latents": 1, "publish": 1}
 """Raise a stage's number when the same clip would come out of it differently."""
 
 

@@ -1,12 +1,13 @@
-"""What early reject saves, and what every rule is worth: python tests/benchmarks/curate.py [CLIPS [CORPUS]]
+"""What early reject saves, and what every rule is worth.
 
-`python tests/benchmarks/curate.py sync` measures the last part alone, in 2 minutes.
+python tests/benchmarks/curate.py [CLIPS [SEED [CORPUS]]]; with `sync` alone in place of them, the last part
+is measured alone, in 2 minutes.
 
 A corpus of synthetic clips, six in ten of them wrong in a known way, is curated three times in this process:
 with early reject; with every measure of every clip; and with every measure of every clip on every frame. Each
 run's CPU time is that of its clips, as the engine counts it. CLIPS is 400, which takes about 10 minutes of
-one core; making them takes 2 more. CORPUS is a folder to make them in, or to go on with a corpus that was
-begun there; by default a temporary one.
+one core; making them takes 2 more. SEED, 0, draws the corpus; CORPUS is a folder to make it in, or to go on
+with one that was begun there; by default a temporary one.
 
 Then SyncNet's screen against its full score on clips of 8 seconds: CPU time, windows counted, and by how much
 the screen's scores are off. Without downloaded weights the network is random, which is said: its time is the
@@ -269,11 +270,12 @@ def all_lines(arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
     if arguments[:1] != ["sync"]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            corpus = Path(arguments[1]) if len(arguments) > 1 else folder / "corpus"
+            corpus = Path(arguments[2]) if len(arguments) > 2 else folder / "corpus"
             make_corpus(
                 SynthConfig(
                     output=corpus,
                     clips=int(arguments[0]) if arguments else CLIPS,
+                    seed=int(arguments[1]) if len(arguments) > 1 else 0,
                     size=SIZE_PX,
                     seconds=SECONDS,
                     identities=400,

@@ -90,6 +90,35 @@ def test_two_followed_faces_never_end_on_one() -> None:
     assert apart == [left, right]
 
 
+class _MeshSure(MediaPipeFaces):
+    """Its mesh is sure of a face in squares whose side lies in a range, and sees it in their middle."""
+
+    def __init__(self, *sides: float) -> None:
+        self._sides = sides
+        self.looks: list[float] = []
+
+    def _run_mesh(self, image: np.ndarray, region: Region) -> MeshFace | None:
+        self.looks.append(region.side)
+        low, high = self._sides
+        return _square_face(region.x, 10) if low <= region.side <= high else None
+
+
+def test_a_face_that_the_mesh_sees_in_a_wider_square_only_is_found() -> None:
+    picture = np.zeros((128, 128, 3), np.uint8)
+    detection = mediapipe.Detection(
+        box=np.array([50.0, 50, 60, 60]), eyes=np.array([[53.0, 54], [57, 54]]), score=0.9
+    )
+    usual = _MeshSure(15, 16)
+    assert usual._mesh_of_detection(picture, detection) is not None
+    assert usual.looks[0] == 15
+    wider = _MeshSure(20, 22)
+    found = wider._mesh_of_detection(picture, detection)
+    assert found is not None
+    assert wider.looks[:2] == [15, 21]
+    assert found.box[0] == 55, "the second look, in the mesh's own square, was in vain: the first one stays"
+    assert _MeshSure(1000, 1001)._mesh_of_detection(picture, detection) is None
+
+
 @pytest.mark.parametrize("share", mediapipe.TILE_SHARES)
 def test_tiles_cover_every_pixel_and_overlap(share: float) -> None:
     tiles = mediapipe._tiles(np.zeros((90, 250, 3), np.uint8), share)
