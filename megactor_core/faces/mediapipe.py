@@ -30,7 +30,7 @@ MESH_SIZE_PX = 192
 MESH_RIGHT_EYE_OUTER, MESH_LEFT_EYE_OUTER = 33, 263
 WIDER_LOOKS = (1.0, 1.4, 1.7)
 """Sides of the squares in which a detected face is looked for until the mesh sees one, in multiples of the
-usual one (not in the paper): a face of a dozen pixels may be none to the mesh in one, and sure in the next."""
+usual one (not in the paper): the mesh may miss a face of a dozen pixels in one, and be sure in the next."""
 MAX_LOOKS = 4
 STEADY_SHIFT = 0.08
 """A followed face that is off its region's middle by more than this share of its size is looked at again, so
