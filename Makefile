@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: setup demo test test-fast lint golden
+.PHONY: setup demo test test-fast lint golden audit
 
 setup: $(VENV)/.ready
 
@@ -30,3 +30,9 @@ test: lint
 
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+
+# Asks the public advisory services about every installed package; the tool stays out of the environment.
+audit: setup
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python3*/site-packages

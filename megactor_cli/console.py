@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from megactor_core.errors import MegActorError
+from megactor_core.errors import MegActorError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -41,11 +41,11 @@ class Console:
     def note(self, text: str) -> None:
         """A plain remark; silent with --quiet."""
         if not self.quiet:
-            self._say(Text(text))
+            self._say(Text(printable(text)))
 
     def warn(self, text: str) -> None:
         """Something the user should mend; shown with --quiet too."""
-        self._say(Text.assemble(("Warning: ", "yellow"), text))
+        self._say(Text.assemble(("Warning: ", "yellow"), printable(text)))
 
     def error(self, error: MegActorError) -> None:
         """A failure: one message on stderr, or `{"error": ...}` on stdout with --json."""
@@ -239,4 +239,4 @@ def _plain(value: object) -> str:
         case dict():
             return ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) or "-"
         case _:
-            return str(value)
+            return printable(str(value))

@@ -3,6 +3,11 @@
 The core raises them; only the command line turns them into text and exit codes.
 """
 
+import re
+
+# Line breaks, escapes and other controls, and the marks that turn the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
 
 class MegActorError(Exception):
     """Work that failed for a known reason.
@@ -13,9 +18,9 @@ class MegActorError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, fix: str = "") -> None:
-        super().__init__(f"{message} {fix}".strip())
-        self.message = message
-        self.fix = fix
+        self.message = printable(message)
+        self.fix = printable(fix)
+        super().__init__(f"{self.message} {self.fix}".strip())
 
 
 class UsageError(MegActorError):
@@ -48,6 +53,10 @@ class OutputError(UsageError):
     """An output path that cannot be written, or that would destroy something."""
 
 
+class CredentialError(UsageError):
+    """A signing key or certificate that cannot be used."""
+
+
 class OutOfMemory(MegActorError):
     """Work that does not fit into memory, however little is done at once."""
 
@@ -62,6 +71,11 @@ class Terminated(Interrupted):
     """Work stopped by SIGTERM, as schedulers send it; what is needed to resume was kept."""
 
     exit_code = 143
+
+
+def printable(text: str) -> str:
+    """`text` in one line that cannot steer a terminal: names of files and values may hold anything."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def first_line(error: BaseException) -> str:

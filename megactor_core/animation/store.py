@@ -3,21 +3,24 @@
 A run keeps its folder beside its output, NAME.mp4.resume/, until the video is complete.
 """
 
-import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from megactor_core.errors import OutputError
-from megactor_core.files import sole_owner, write_json
+from megactor_core.files import read_json, sole_owner, write_json
 
 STATE: Final = "state.json"
 LOCK: Final = "lock"
+_BEGUN: Final = re.compile(rf"{LOCK}|\.state\.partial-\d+\.json|\.megactor-write-test-\d+")
+"""All that a run has in its folder when it could not write its first state."""
+_AFRESH: Final = "Leave --resume out to start anew."
 
 
 class FrameFile:
@@ -31,9 +34,13 @@ class FrameFile:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Records start ... stop - 1: (stop - start, *shape)."""
+        """Records start ... stop - 1: (stop - start, *shape); raises OutputError where they are not there."""
         count = stop - start
         data = os.pread(self._descriptor, count * self._record_bytes, start * self._record_bytes)
+        if len(data) != count * self._record_bytes:
+            raise OutputError(
+                f"'{self.path}' is damaged: records {start} to {stop - 1} are not there.", fix=_AFRESH
+            )
         return np.frombuffer(bytearray(data), self.dtype).reshape(count, *self.shape)
 
     def gather(self, frames: Iterable[int]) -> np.ndarray:
@@ -77,12 +84,15 @@ class RunFolder:
 
         Raises OutputError where another run is at work in it, and for a folder of another kind.
         """
-        if self.path.exists() and not self.exists() and {path.name for path in self.path.iterdir()} - {LOCK}:
+        if self.path.exists() and not self.exists() and not self._is_just_begun():
             raise OutputError(
                 f"'{self.path}' is needed for this run, but it exists and is not a run of megactor.",
                 fix="Move it away, or choose another --output.",
             )
         self._owned.enter_context(sole_owner(self.path / LOCK))
+
+    def _is_just_begun(self) -> bool:
+        return all(_BEGUN.fullmatch(path.name) for path in self.path.iterdir())
 
     def start(self, state: dict[str, Any]) -> None:
         """Begin anew in a claimed folder: what an earlier run left there is removed."""
@@ -94,10 +104,14 @@ class RunFolder:
     def state(self) -> dict[str, Any]:
         """What `save` stored last; empty where the folder holds no readable state."""
         try:
-            state = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+            state = read_json(self.path / STATE)
         except (OSError, ValueError):
             return {}
         return state if isinstance(state, dict) else {}
+
+    def damaged(self, why: str) -> OutputError:
+        """The error to raise where what an interrupted run has kept cannot be read."""
+        return OutputError(f"What was kept in '{self.path}' is damaged ({why}).", fix=_AFRESH)
 
     def save(self, state: dict[str, Any]) -> None:
         """Store the state once everything that it speaks of is on the disk."""
@@ -118,6 +132,10 @@ class RunFolder:
         self._owned.close()
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
+        """Delete the folder and all that is in it, the state last: until then it is known for a run's."""
+        with suppress(OSError):
+            for path in self.path.iterdir():
+                if path.name != STATE:
+                    path.unlink()
         shutil.rmtree(self.path, ignore_errors=True)
         self.close()

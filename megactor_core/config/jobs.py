@@ -56,7 +56,8 @@ def _parse(text: str, *, suffix: str, source: str) -> Any:
     if suffix == ".json":
         return _parse_json(text, source=source)
     if suffix == ".jsonl":
-        lines = enumerate(text.splitlines(), 1)
+        # Not splitlines: JSON may hold other characters that end a line, as they are.
+        lines = enumerate(text.split("\n"), 1)
         return [
             _parse_json(line, source=f"{source}, line {number}") for number, line in lines if line.strip()
         ]

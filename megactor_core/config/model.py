@@ -5,7 +5,7 @@ paper builds on (PixArt-alpha, EasyAnimate V1, Whisper). A default without a sou
 """
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ SIZE_MULTIPLE_PX = 2 * TOKEN_STRIDE_PX
 BLOCK_WAVES = 16
 """Waves in the basis of the `patch` autoencoder, so its most latent channels."""
 
+MOST_LAYERS, MOST_CHANNELS = 256, 16_384
+"""Of any network (ours): what is read from a file must not ask for a machine's whole memory."""
+Width = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
 NoiseKind = Literal["independent", "freenoise", "shared"]
 PresetName = Literal["nano", "tiny", "small", "paper"]
 
@@ -40,9 +43,9 @@ class ReferenceConfig(Config):
 class DrivenConfig(Config):
     """Driven Encoder: four 2D conv stages [P]."""
 
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    widths: tuple[Width, Width, Width, Width] = (16, 32, 64, 128)
     """Channels after each stage [R]."""
-    out_channels: int = Field(4, ge=1)
+    out_channels: int = Field(4, ge=1, le=MOST_CHANNELS)
     """Motion channels joined to the noise latents [R]."""
 
 
@@ -53,11 +56,11 @@ class AudioConfig(Config):
     """`whisper`: frozen states of Whisper [P]. `log-mel`: convolutions trained with the model (ours)."""
     whisper: str = "whisper-tiny"
     """Registry name or folder of the Whisper encoder; tiny fits the paper's 1.4 B count [R]."""
-    width: int = Field(384, ge=1)
+    width: int = Field(384, ge=1, le=MOST_CHANNELS)
     """Width of an audio token, the attention's key/value input ("different hidden dimension" [P])."""
-    tokens: int = Field(50, ge=1)
+    tokens: int = Field(50, ge=1, le=MOST_CHANNELS)
     """Audio tokens a frame: 10 time steps x 5 states for Whisper [R]; free for `log-mel`."""
-    inner_width: int | None = Field(None, ge=1)
+    inner_width: int | None = Field(None, ge=1, le=MOST_CHANNELS)
     """Width inside the attention. None: the model's (the reading of [R]); 384 is the other reading of [P]."""
     prenorm: bool = False
     """LayerNorm before the attention, as in the UNet release [R]; PixArt has none [S]."""
@@ -74,10 +77,10 @@ class TemporalConfig(Config):
     """Side of the cell of tokens that one sequence spans: 2 as in EasyAnimate V1 [S], 1 as in [R]."""
     norm: Literal["group", "layer"] = "group"
     """First norm: GroupNorm over the frame [S]; LayerNorm keeps the strict mask exact (ours)."""
-    heads: int = Field(8, ge=1)
-    attentions: int = Field(2, ge=1)
+    heads: int = Field(8, ge=1, le=MOST_CHANNELS)
+    attentions: int = Field(2, ge=1, le=MOST_LAYERS)
     """Self-attentions a module [S]."""
-    max_frames: int = Field(4096, ge=1)
+    max_frames: int = Field(4096, ge=1, le=1_000_000)
     """Frames that the position table covers [S]."""
     place: Literal["after-self-attention", "after-block"] = "after-self-attention"
     """Where in the block: [P] and EasyAnimate, or the early PixArt experiment [R]."""
@@ -101,10 +104,10 @@ class AutoencoderConfig(Config):
     """`kl`: Stable Diffusion's AutoencoderKL [P]; `patch`: the small one of this project."""
     name: str = "sd-vae-ft-mse"
     """Registry name or folder of a `kl` autoencoder [R]."""
-    latent_channels: int = Field(4, ge=1)
+    latent_channels: int = Field(4, ge=1, le=MOST_CHANNELS)
     scaling_factor: float = Field(0.18215, gt=0)
     """Latents are multiplied by this [S]."""
-    widths: tuple[int, int, int] = (24, 48, 96)
+    widths: tuple[Width, Width, Width] = (24, 48, 96)
     """Channels of the `patch` autoencoder's three levels."""
 
     @model_validator(mode="after")
@@ -119,7 +122,7 @@ class AutoencoderConfig(Config):
 class DiffusionConfig(Config):
     """Noise schedule and what the network predicts."""
 
-    train_steps: int = Field(1000, ge=2)
+    train_steps: int = Field(1000, ge=2, le=1_000_000)
     beta_start: float = Field(1e-4, gt=0, lt=1)
     beta_end: float = Field(0.02, gt=0, lt=1)
     """Linear betas [S PixArt-alpha]."""
@@ -141,7 +144,7 @@ class PortraitCropConfig(Config):
 class SamplingConfig(Config):
     """What `animate` uses with this checkpoint where the user does not say."""
 
-    steps: int = Field(20, ge=1)
+    steps: int = Field(20, ge=1, le=1000)
     """Solver steps [S PixArt-alpha]."""
     guidance: float = Field(4.5, ge=0)
     """Classifier-free guidance scale [S PixArt-alpha, R]; 1 computes no unconditional rows."""
@@ -154,11 +157,11 @@ class SamplingConfig(Config):
 class ModelConfig(Config):
     """MegActor-Sigma at any size. The defaults are the paper's model: 1,420,576,248 parameters."""
 
-    depth: int = Field(28, ge=2)
-    hidden: int = Field(1152, ge=32)
-    heads: int = Field(16, ge=1)
-    mlp_ratio: int = Field(4, ge=1)
-    native_px: int = Field(512, ge=SIZE_MULTIPLE_PX)
+    depth: int = Field(28, ge=2, le=MOST_LAYERS)
+    hidden: int = Field(1152, ge=32, le=MOST_CHANNELS)
+    heads: int = Field(16, ge=1, le=MOST_CHANNELS)
+    mlp_ratio: int = Field(4, ge=1, le=64)
+    native_px: int = Field(512, ge=SIZE_MULTIPLE_PX, le=4096)
     """Side of the picture that the positions are made for; other sizes stretch them [S]."""
     reference: ReferenceConfig = ReferenceConfig()
     driven: DrivenConfig = DrivenConfig()

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from megactor_core.errors import ConfigError, first_line
+from megactor_core.files import read_bytes
 
 MAX_YAML_BYTES = 1_000_000
 """Recipes are a page long; a larger file is not a recipe (ours)."""
@@ -98,15 +99,13 @@ def to_yaml(value: Any) -> str:
 def read_text_file(path: Path, *, source: str, max_bytes: int = MAX_YAML_BYTES) -> str:
     """The text of a small UTF-8 file; raises ConfigError where it is missing, too large or not text."""
     try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise ConfigError(f"{source} has more than {max_bytes} bytes.", fix="Is it the right file?")
-        return content.decode("utf-8-sig")
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{source} cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source} is not a text file (byte {error.start} is not UTF-8).") from None
+    except ValueError as error:
+        raise ConfigError(f"{source} cannot be read: {error}.", fix="Is it the right file?") from None
 
 
 def _unsupported(what: str, event: Any) -> yaml.MarkedYAMLError:

@@ -1,6 +1,5 @@
 """megactor curate --decide: other rules, the same measures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from megactor_core.curation.rows import as_they_are
 from megactor_core.curation.sources import Sources
 from megactor_core.curation.summary import CurateReport
 from megactor_core.engine.journal import Journal
-from megactor_core.files import sole_owner
+from megactor_core.files import read_json, sole_owner
 from megactor_core.listener import Listener, OnNote
 
 
@@ -47,7 +46,7 @@ def decide_again(config: CurateConfig, on_note: OnNote | None = None) -> CurateR
 def _missing(summary: Path) -> list[dict[str, Any]]:
     """What the measuring run could not measure, as it said."""
     try:
-        found = json.loads(summary.read_text(encoding="utf-8")).get("not_measured", [])
+        found = read_json(summary).get("not_measured", [])
     except (OSError, ValueError, AttributeError):
         return []
     return found if isinstance(found, list) else []

@@ -1,6 +1,5 @@
 """run.json: what somebody who looks at a run from outside must know and the journal does not hold."""
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -10,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 from megactor_core.config.curate import GateName
 from megactor_core.curation.gates import GatePlan
 from megactor_core.curation.output import RUN
-from megactor_core.errors import Interrupted, MegActorError, OutputError
-from megactor_core.files import write_json
+from megactor_core.errors import Interrupted, MegActorError, OutputError, first_line
+from megactor_core.files import read_json, write_json
 
 Ending = Literal["finished", "interrupted", "failed"]
 
@@ -87,13 +88,18 @@ def recorded(record: RunRecord, output: Path) -> Iterator[None]:
 def read_record(output: Path) -> RunRecord | None:
     """The record of the last run, None where there is none; raises OutputError where it cannot be read."""
     try:
-        values = json.loads((output / RUN).read_text(encoding="utf-8"))
-        return RunRecord(**(values | {"gates": tuple(values["gates"])}))
+        values = read_json(output / RUN)
+        RunRecord(**values)  # refuses unknown names, which the check of types passes over
+        record = TypeAdapter(RunRecord).validate_python(values)
+        for moment in filter(None, (record.started, record.ended)):
+            if datetime.fromisoformat(moment).tzinfo is None:
+                raise ValueError(f"'{moment}' is in no time zone")
+        return record
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
-            f"The record of the run, '{output / RUN}', cannot be read ({error}).",
+            f"The record of the run, '{output / RUN}', cannot be read ({first_line(error)}).",
             fix="The next run writes it anew.",
         ) from None
 

@@ -13,15 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, Final, TypeGuard
 
 from megactor_core.config.curate import CurateConfig
 from megactor_core.config.splits import SPLITS, Split, split_of
 from megactor_core.engine.stage import Row
-from megactor_core.errors import UsageError
+from megactor_core.errors import UsageError, first_line
+from megactor_core.files import read_column_names, read_table
 
 DEFAULT_SOURCES: Final = Path("data/raw")
 MANIFEST: Final = "manifest.parquet"
@@ -142,6 +140,8 @@ def content_of(path: Path) -> Content:
             digest.update(file.read(_HASHED_BYTES))
     except OSError as error:
         return Content(f"unreadable {error.errno}", f"unreadable {error.errno}")
+    except ValueError:  # no file has such a name
+        return Content("no file", "no file")
     return Content(digest.hexdigest(), f"{digest.hexdigest()} {status.st_mtime_ns}")
 
 
@@ -160,7 +160,7 @@ def _given(config: CurateConfig) -> list[Path]:
     for path in paths:
         if not os.path.exists(path):  # unlike Path.exists it does not raise below a closed folder
             raise UsageError(f"There is no '{path}'.", fix="Give folders of videos, or manifests.")
-        if not path.is_dir() and path.suffix != ".parquet":
+        if not path.is_dir() and not (path.suffix == ".parquet" and path.is_file()):
             raise UsageError(
                 f"'{path}' is no folder and no manifest.", fix="Give its folder, or a .parquet file."
             )
@@ -257,20 +257,23 @@ def _checked(clip: SourceClip) -> SourceClip:
 def _from_manifest(path: Path, *, dataset: str) -> Iterator[SourceClip]:
     for number, row in enumerate(_manifest_rows(path), start=1):
         uri = row.get("source_uri")
-        if not uri:
+        driver = row.get("driver_path")
+        if not _is_path(uri):
             raise UsageError(f"Row {number} of the manifest '{path}' has no source_uri.")
+        if driver and not _is_path(driver):
+            raise UsageError(f"Row {number} of the manifest '{path}' has a driver_path that is no path.")
         start, end, fault = row.get("start_s"), row.get("end_s"), None
         if not _is_moment(start) or not _is_moment(end) or (end is not None and end <= (start or 0.0)):
             fault = f"Row {number} of the manifest '{path}': start_s is {start}, end_s is {end}."
             start = end = None
         split = next((split for split in SPLITS if split == row.get("split")), None)
-        driver = row.get("driver_path")
+        source_id = row.get("source_id")
         yield SourceClip(
             dataset=str(row.get("dataset") or dataset),
             identity=str(row.get("identity") or Path(uri).stem),
             path=Path(os.path.abspath(path.parent / uri)),
             name=uri if fault is None else f"{uri} {number}",
-            source_id=row.get("source_id"),
+            source_id=None if source_id is None else str(source_id),
             split=split,
             start_s=start,
             end_s=end,
@@ -281,19 +284,20 @@ def _from_manifest(path: Path, *, dataset: str) -> Iterator[SourceClip]:
 
 def _manifest_rows(path: Path) -> list[dict[str, Any]]:
     try:
-        names = pq.read_schema(path).names
-        if "source_uri" not in names:
-            raise UsageError(
-                f"The manifest '{path}' has the columns {', '.join(names)}, but none is 'source_uri'.",
-                fix="That column holds the paths of the clips, relative to the manifest.",
-            )
-        rows: list[dict[str, Any]] = pq.read_table(
-            path, columns=[name for name in _COLUMNS if name in names]
-        ).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"The manifest '{path}' cannot be read: {reason}.") from None
+        names = read_column_names(path)
+        rows: list[dict[str, Any]] = read_table(path, columns=_COLUMNS).to_pylist()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(f"The manifest '{path}' cannot be read: {first_line(error)}.") from None
+    if "source_uri" not in names:
+        raise UsageError(
+            f"The manifest '{path}' has the columns {', '.join(names)}, but none is 'source_uri'.",
+            fix="That column holds the paths of the clips, relative to the manifest.",
+        )
     return rows
+
+
+def _is_path(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def _is_moment(value: Any) -> bool:

@@ -30,16 +30,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from megactor_core.config.splits import Split
 from megactor_core.errors import MediaError
-from megactor_core.files import atomic_path, write_json
+from megactor_core.files import atomic_path, disk_errors, read_json, read_table, write_json
 from megactor_core.media.seekable import SeekableVideo
 
 FORMAT: Final = 1
 """Of sample.json; a reader refuses another."""
+
+MAX_FPS: Final = 1000
+"""More than any camera's rate; what a file claims beyond it is no rate (ours)."""
 
 INDEX, SAMPLES = "index.parquet", "samples"
 FACTS, VIDEO, DRIVER, SOUND = "sample.json", "video.mp4", "driver.mp4", "sound.flac"
@@ -299,27 +303,37 @@ def read_facts(folder: Path) -> SampleFacts:
     """Read sample.json; raises MediaError where it is missing, damaged or of another format."""
     path = folder / FACTS
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found["format"] != FORMAT:
             raise MediaError(
                 f"'{path}' has format {found['format']}; this version reads {FORMAT}.",
                 fix="Run `megactor preprocess` again, into a new folder.",
             )
-        return SampleFacts(**found)
+        return _checked_facts(found)
     except OSError as error:
         raise MediaError(
             f"'{folder}' is no sample: {FACTS} cannot be read ({error.strerror}).", fix=_PREPROCESS_AGAIN
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise _damaged(path, str(error)) from None
+
+
+def _checked_facts(found: dict[str, Any]) -> SampleFacts:
+    """Facts of the right types that can be true; raises ValueError, TypeError, ArithmeticError."""
+    SampleFacts(**found)  # refuses unknown names, which the check of types passes over
+    facts = _FACTS_TYPE.validate_python(found)
+    if facts.frames < 1 or facts.gop_frames < 1 or not 0 < facts.rate <= MAX_FPS:
+        raise ValueError(
+            f"{facts.frames} frames, {facts.gop_frames} to a key frame, {facts.video_fps} a second"
+        )
+    return facts
 
 
 def write_arrays(folder: Path, arrays: SampleArrays) -> None:
     """Write arrays.safetensors."""
-    save_file(
-        {field.name: np.ascontiguousarray(getattr(arrays, field.name)) for field in fields(SampleArrays)},
-        folder / ARRAYS,
-    )
+    values = {field.name: np.ascontiguousarray(getattr(arrays, field.name)) for field in fields(SampleArrays)}
+    with disk_errors(folder / ARRAYS):
+        save_file(values, folder / ARRAYS)
 
 
 def read_arrays(folder: Path) -> SampleArrays:
@@ -339,7 +353,8 @@ def write_sound(folder: Path, samples: np.ndarray, *, audio_hz: int) -> None:
 def write_audio_features(folder: Path, features: AudioFeatures, values: np.ndarray) -> None:
     """Write audio.safetensors: Whisper's states (T, L, E), or a log-mel spectrogram (80, J), as float16."""
     name = "states" if features == "whisper" else "log_mel"
-    save_file({name: np.ascontiguousarray(values, dtype=np.float16)}, folder / AUDIO)
+    with disk_errors(folder / AUDIO):
+        save_file({name: np.ascontiguousarray(values, dtype=np.float16)}, folder / AUDIO)
 
 
 def create_latents(folder: Path, *, shape: tuple[int, int, int, int]) -> tuple[np.memmap, np.memmap]:
@@ -382,15 +397,27 @@ def read_index(folder: Path) -> list[IndexRow]:
     """The rows of index.parquet; raises MediaError where it is missing or no index."""
     path = folder / INDEX
     try:
-        table = pq.read_table(path, columns=INDEX_SCHEMA.names)
+        table = read_table(path, columns=INDEX_SCHEMA.names)
+        rows = [_INDEX_ROW_TYPE.validate_python(row) for row in table.to_pylist()]
     except FileNotFoundError:
         raise MediaError(
             f"There is no {INDEX} in '{folder}'.",
             fix="Make it with `megactor preprocess SOURCE --output DIR`.",
         ) from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise _damaged(path, str(error)) from None
-    return [IndexRow(**row) for row in table.to_pylist()]
+    if outside := next((row.path for row in rows if not _is_inside(row.path)), None):
+        raise _damaged(path, f"a row leads out of the folder, to '{outside}'")
+    return rows
+
+
+def _is_inside(path: str | None) -> bool:
+    """Whether a sample's path stays in the folder of the index, as every index is written."""
+    return path is None or not (Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path)
+
+
+_FACTS_TYPE: Final = TypeAdapter(SampleFacts)
+_INDEX_ROW_TYPE: Final = TypeAdapter(IndexRow)
 
 
 def _schema() -> pa.Schema:

@@ -1,6 +1,5 @@
 """demo.json: what a folder was begun with, and the time that each step took over all runs."""
 
-import json
 import resource
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from megactor_core.errors import OutputError
-from megactor_core.files import write_json
+from megactor_core.files import read_json, write_json
 
 FILE: Final = "demo.json"
 
@@ -74,7 +73,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, StepTime]]:
     if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
         return {}, {}
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        found = read_json(folder / FILE)
         return dict(found["settings"]), {name: StepTime(**time) for name, time in found["steps"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise OutputError(f"'{folder}' is not empty, and no demo.", fix="Choose another --output.") from None

@@ -1,7 +1,6 @@
 """What is installed, found and missing, and how to mend each; it survives what it examines."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from megactor_core import weights
 from megactor_core.errors import WeightsError
+from megactor_core.files import read_json
 from megactor_core.version import megactor_version
 from megactor_core.weights_sources import Entry
 
@@ -19,6 +19,8 @@ PACKAGES = (
     "accelerate",
     "ai-edge-litert",
     "av",
+    "c2pa-python",
+    "cryptography",
     "diffusers",
     "einops",
     "huggingface_hub",
@@ -252,7 +254,7 @@ def _checkpoints(*roots: Path) -> list[CheckpointState]:
 
 def _is_trained(folder: Path) -> bool | None:
     try:
-        return bool(json.loads((folder / "config.json").read_text(encoding="utf-8"))["trained"])
+        return bool(read_json(folder / "config.json")["trained"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -10,7 +10,6 @@ is not to be tried again.
 """
 
 import fcntl
-import json
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from megactor_core.engine.inflight import SPARE
 from megactor_core.engine.parts import DAMAGED, decode_rows, merge_parts, part_paths, read_part
 from megactor_core.engine.stage import CHILDREN, ROW_ID, Row, Stage
 from megactor_core.errors import OutputError, UsageError, first_line
-from megactor_core.files import require_writable_folder, sole_owner, write_json
+from megactor_core.files import read_json, require_writable_folder, sole_owner, write_json
 from megactor_core.version import megactor_version
 
 FORMAT: Final = 1
@@ -150,12 +149,12 @@ class Journal:
     def _header(self) -> dict[str, Any]:
         path = self.folder / "run.json"
         try:
-            header = json.loads(path.read_text(encoding="utf-8"))
+            header = read_json(path)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
             header = None
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
+        if not _is_header(header):
             raise UsageError(
                 f"'{path}' is not the record of a journal of format {FORMAT}.",
                 fix="Choose another --output, or remove the journal folder to begin anew.",
@@ -177,6 +176,18 @@ class Journal:
                     time.sleep(0.05)
                 else:
                     return
+
+
+def _is_header(value: Any) -> bool:
+    """Whether `value` has what is read of a header: format, number of the run, names of the stages."""
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        return False
+    stages = value.get("stages", [])
+    return (
+        type(value.get("run", 0)) is int
+        and isinstance(stages, list)
+        and all(isinstance(stage, dict) and isinstance(stage.get("name"), str) for stage in stages)
+    )
 
 
 def _ends(table: pa.Table) -> Iterator[tuple[str, tuple[int, int], Finished]]:

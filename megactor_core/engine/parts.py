@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from megactor_core.engine.stage import ROW_ID, Outcome, Row
-from megactor_core.errors import OutputError
+from megactor_core.errors import OutputError, UsageError
 from megactor_core.files import atomic_path
 
 PREFIX: Final = "part-"
@@ -38,6 +38,7 @@ SCHEMA: Final = pa.schema(
         (VALUES, pa.string()),
     ]
 )
+_NEVER_NULL: Final = (ROW_ID, "row_key", "status", "attempts", "cpu_seconds", "run", VALUES)
 RESERVED: Final = frozenset(SCHEMA.names) - {ROW_ID}
 """Names that a stage's columns cannot have."""
 
@@ -81,9 +82,11 @@ def read_part(path: Path) -> pa.Table | None:
     """A part file's rows; None where it is damaged or of another kind."""
     try:
         table = pq.read_table(path, partitioning=None, use_threads=False, page_checksum_verification=True)
+        table.validate(full=True)  # the texts too, which are not looked at before they are used
     except (OSError, pa.ArrowException):
         return None
-    return table if table.schema.equals(SCHEMA) else None
+    is_whole = table.schema.equals(SCHEMA) and not any(table[name].null_count for name in _NEVER_NULL)
+    return table if is_whole else None
 
 
 def committed(folder: Path, key: str, *, run: int) -> Row | None:
@@ -99,9 +102,20 @@ def part_paths(folder: Path) -> list[Path]:
 
 
 def decode_rows(table: pa.Table) -> Iterator[Row]:
-    """Rows of SCHEMA as dicts: the stages' columns, then the engine's."""
+    """Rows of SCHEMA as dicts: the stages' columns, then the engine's.
+
+    Raises UsageError where the stages' columns are no JSON object, as no version has written them.
+    """
     for record in table.to_pylist():
-        values = json.loads(record.pop(VALUES))
+        try:
+            values = json.loads(record.pop(VALUES))
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise UsageError(
+                f"The journal holds a row '{record[ROW_ID]}' that megactor has not written.",
+                fix="Remove the journal's part files of that row, or the journal, and run again.",
+            )
         yield values | record
 
 

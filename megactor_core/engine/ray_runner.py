@@ -34,7 +34,7 @@ from megactor_core.terminal import native_log_silenced
 
 OBJECT_STORE_BYTES: Final = 200 * 2**20
 """Of a cluster that is started for the run: rows are paths and numbers."""
-PASSED_ON: Final = ("MEGACTOR_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT")
+PASSED_ON: Final = ("MEGACTOR_CACHE", "MEGACTOR_HOME", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT")
 """Variables of this process that the workers get."""
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 import sys
 import threading
@@ -91,6 +92,8 @@ def start_worker(plan: Plan, context: WorkerContext, lock: Path) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _die_with_parent()
+    if context.device == "cpu":  # drivers of GPUs take address space as they like
+        limit_memory()
     _held_lock = lock.open("a", encoding="utf-8")
     fcntl.flock(_held_lock, fcntl.LOCK_SH)
     _bench = Workbench(plan, context, _alarm)
@@ -104,6 +107,18 @@ def work(task: Task) -> Done:
     start = time.monotonic()
     outcomes = _bench.run(task.rows, segment=task.segment, last_death=task.last_death)
     return Done(outcomes, time.monotonic() - start)
+
+
+def limit_memory() -> None:
+    """Let this process take the machine's memory and no more, and leave no dump of it behind.
+
+    A file that unpacks to more than there is then fails as what it is, in the row that has it; otherwise the
+    system would end processes until there is room.
+    """
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for kind, most in ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CORE, 0)):
+        allowed = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if allowed == resource.RLIM_INFINITY else min(most, allowed), allowed))
 
 
 def _alarm(seconds: float) -> None:

@@ -159,7 +159,11 @@ class _Network:
         usable = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in usable]
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), providers=providers)
+            self._session: Any = onnxruntime.InferenceSession(
+                str(path),
+                providers=providers,
+                enable_fallback=0,  # which would print and try the same again
+            )
         except Exception as error:  # its errors have no common base
             raise self._unusable(f"cannot be loaded ({first_line(error)})") from None
         given = self._session.get_inputs()[0]

@@ -4,7 +4,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from megactor_core.config.media import DEFAULT_LIMITS, MediaLimits
 from megactor_core.errors import MediaError, OutputError
 from megactor_core.files import atomic_path
 from megactor_core.media.container import content_kind, require_media_file
+from megactor_core.terminal import native_log_silenced
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _GIVE_IMAGE: Final = "Give a PNG, JPEG, WebP, BMP, TIFF or GIF file."
@@ -57,7 +58,8 @@ def read_image(path: Path, *, limits: MediaLimits = DEFAULT_LIMITS) -> np.ndarra
     with _as_media_error(path), Image.open(path, formats=_FORMATS) as image:
         _require_pixels(path, image.size, limits=limits)
         image.seek(0)
-        image.load()
+        with native_log_silenced() if image.format == "TIFF" else nullcontext():  # its library is talkative
+            image.load()
         return np.array(_as_rgb(path, ImageOps.exif_transpose(image)))
 
 
@@ -158,7 +160,7 @@ def _as_rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise MediaError(f"'{path}' holds floating-point pixels of unknown range.", fix="Export it as PNG.")
     if image.mode in _16_BIT_MODES:
-        levels = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) // 257
+        levels = np.clip(np.asarray(image), 0, 65535) // 257
         return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         over_white = Image.new("RGBA", image.size, (*_PAPER, 255))

@@ -8,7 +8,6 @@ Shape legend:
     B pictures   F frames   S side of the picture   H = W = S / 4   P = 68 maps   R traits
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from megactor_core.errors import MetricError, WeightsError, first_line
 from megactor_core.faces.openings import OUTER_EYE_CORNERS
-from megactor_core.files import atomic_path, require_writable_folder, write_json
+from megactor_core.files import atomic_path, read_json, require_writable_folder, write_json
 from megactor_core.metrics.frames import require_frames
 
 SIZE_PX: Final = 128
@@ -152,7 +151,7 @@ def load_gauge(folder: Path) -> Gauge:
     """What `save_gauge` wrote; raises WeightsError where it is missing, damaged or something else."""
     network = GaugeNetwork()
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = read_json(folder / FACTS)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise WeightsError(

@@ -8,7 +8,6 @@ manifest.json               size and SHA-256 of each file
 README.md                   the card
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from megactor_core import weights
 from megactor_core.config.base import Config
 from megactor_core.config.model import LATENT_STRIDE_PX, ModelConfig
 from megactor_core.errors import ConfigError, WeightsError
-from megactor_core.files import atomic_folder, require_absent, sha256_of, write_json
+from megactor_core.files import atomic_folder, read_json, require_absent, sha256_of, write_json
 from megactor_core.models.audio import WHISPER_STATES, AudioEncoder, LogMelEncoder, WhisperEncoder
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder, load_kl
 from megactor_core.models.pixart import load_pixart as load_pixart  # its documented place is here
@@ -209,15 +208,13 @@ def _read_info(folder: Path) -> CheckpointInfo:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise WeightsError(f"{path} is {path.stat().st_size} bytes; at most {MAX_JSON_BYTES} are read.")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, max_bytes=MAX_JSON_BYTES)
     except FileNotFoundError:
         raise WeightsError(
             f"'{path.parent}' is not a checkpoint: it holds no {path.name}.",
             fix="Name a folder that `megactor weights init` or `megactor train` wrote.",
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise WeightsError(f"Cannot read {path}: {error}.", fix="Copy the checkpoint again.") from None
     if not isinstance(values, dict):
         raise WeightsError(f"{path} holds a {type(values).__name__}, not a mapping.", fix="Copy it again.")

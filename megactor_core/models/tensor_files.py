@@ -1,6 +1,6 @@
 """Tensors out of public weight files: nothing in a file is run, and whatever is wrong becomes one error."""
 
-import json
+import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from megactor_core import files
 from megactor_core.errors import WeightsError
 
 SAFETENSORS = ".safetensors"
@@ -19,6 +20,8 @@ PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".model")
 DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 DIFFUSERS_INDEX = f"{DIFFUSERS_FILE}.index.json"
 MAX_JSON_BYTES = 1_000_000
+MAX_REPEATED_BYTES = 2**30
+"""Of a tensor that repeats the numbers of its file: it takes that room as soon as it is copied (ours)."""
 
 Layers = Mapping[str, tuple[str, ...]]
 """Another code base's layer -> ours; several of ours where the other stacks them along one tensor's rows."""
@@ -76,22 +79,20 @@ def read_diffusers_folder(folder: Path) -> dict[str, Tensor]:
     Raises WeightsError as `read_tensors` does, and for a folder or an index without such files.
     """
     index = folder / DIFFUSERS_INDEX
-    files = _shards(index) if index.is_file() else [folder / DIFFUSERS_FILE]
-    if not index.is_file() and not files[0].is_file():
+    shards = _shards(index) if index.is_file() else [folder / DIFFUSERS_FILE]
+    if not index.is_file() and not shards[0].is_file():
         raise WeightsError(
             f"The folder '{folder}' holds neither {DIFFUSERS_FILE} nor {DIFFUSERS_INDEX}.",
             fix="Name the transformer folder of a diffusers release, or the weights file itself.",
         )
-    return {name: value for file in files for name, value in read_tensors(file).items()}
+    return {name: value for file in shards for name, value in read_tensors(file).items()}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A small JSON file that holds a mapping; raises WeightsError for any other."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"it is longer than {MAX_JSON_BYTES} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = files.read_json(path, max_bytes=MAX_JSON_BYTES)
+    except (OSError, ValueError) as error:
         raise WeightsError(f"Cannot read {path}: {error}.", fix="Get the folder again.") from None
     if not isinstance(values, dict):
         raise WeightsError(f"{path} holds a {type(values).__name__}, not a mapping.", fix="Get it again.")
@@ -136,20 +137,33 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
+    _require_no_bomb(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as error:  # broken bytes make the reader raise whatever they happen to mean
         # The reader's own message is left out: it advises to load such a file unsafely.
         raise WeightsError(
-            f"'{path}' is not a file of tensors alone ({type(error).__name__}): it is damaged, or holds "
-            "objects or code, which are never loaded.",
+            f"'{path}' is not a file of tensors alone ({type(error).__name__}): it is damaged, claims to be "
+            "larger than memory, or holds objects or code, which are never loaded.",
             fix="Get the file again from its publisher, or a .safetensors file of the same weights.",
         ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         return content["state_dict"]
     return content
+
+
+def _require_no_bomb(path: Path) -> None:
+    """torch.save compresses nothing: an archive that unpacks to more than its size is none of its own."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception:  # no archive, or a broken one: torch says what it is
+        return
+    if unpacked > path.stat().st_size:
+        raise WeightsError(
+            f"'{path}' has {path.stat().st_size} bytes, but unpacks to {unpacked}.",
+            fix="Get the file again from its publisher.",
+        )
 
 
 def _without(content: Any, ending: str | None) -> Any:
@@ -167,6 +181,13 @@ def _only_floats(content: Any, path: Path) -> dict[str, Tensor]:
             raise WeightsError(
                 f"'{path}': {name!r} is {kind}, not a dense floating-point tensor.",
                 fix="Name a file of model weights.",
+            )
+        claimed_bytes = value.numel() * value.element_size()
+        if claimed_bytes > max(value.untyped_storage().nbytes(), MAX_REPEATED_BYTES):
+            raise WeightsError(
+                f"'{path}': {name!r} claims {value.numel()} numbers, but the file holds "
+                f"{value.untyped_storage().nbytes() // value.element_size()} for it.",
+                fix="Get the file again from its publisher.",
             )
     return content
 

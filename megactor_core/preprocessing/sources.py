@@ -3,6 +3,7 @@
 import csv
 import difflib
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,23 +14,25 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from megactor_core.config.preprocess import PreprocessConfig
 from megactor_core.config.splits import SPLITS, Split, split_of
 from megactor_core.data.sample import ARRAYS, FACTS
 from megactor_core.engine.stage import Row
-from megactor_core.errors import UsageError
+from megactor_core.errors import UsageError, first_line
+from megactor_core.files import read_bytes, read_column_names, read_table
 
 DEFAULT_SOURCE: Final = Path("data/curated")
 MANIFEST: Final = "manifest.parquet"
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 MANIFEST_SUFFIXES: Final = (".parquet", ".csv", ".jsonl")
 
+MAX_MANIFEST_BYTES: Final = 2 * 2**30
+"""Of a manifest in text: some ten million clips (ours)."""
+
 _HASHED_BYTES: Final = 64 * 1024
 """Of the head and of the tail of a clip: enough to tell apart files of one size and time of change (ours)."""
 _NAME_CHARACTERS: Final = 48
+_MOST_NAME_CHARACTERS: Final = 200
 _COLUMNS: Final = ("source_uri", "clip_id", "identity", "split", "start_s", "end_s", "keep", "driver_path")
 
 
@@ -144,6 +147,8 @@ def content_hash(path: Path) -> str:
             digest.update(file.read(_HASHED_BYTES))
     except OSError as error:
         digest.update(f"unreadable {error.errno}".encode())
+    except ValueError:  # no file has such a name
+        return "no file"
     return digest.hexdigest()
 
 
@@ -222,7 +227,7 @@ def _manifest_rows(path: Path) -> Iterator[dict[str, Any]]:
             "faults": faults,
             "source_uri": _required_text(raw, where=where),
             **{
-                name: _optional_text(raw.get(name))
+                name: _optional_text(raw.get(name), name=name, where=where)
                 for name in ("clip_id", "identity", "split", "driver_path")
             },
             "start_s": _seconds(raw.get("start_s"), name="start_s", faults=faults),
@@ -247,28 +252,26 @@ def _raw_rows(path: Path) -> Iterable[Mapping[str, Any]]:
                 return _csv_rows(path)
             case _:
                 return _json_rows(path)
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"The manifest '{path}' cannot be read: {reason}.") from None
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
+        raise UsageError(f"The manifest '{path}' cannot be read: {first_line(error)}.") from None
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    names = pq.read_schema(path).names
-    _require_column(names, path=path)
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=[n for n in _COLUMNS if n in names]).to_pylist()
+    _require_column(read_column_names(path), path=path)
+    rows: list[dict[str, Any]] = read_table(path, columns=_COLUMNS).to_pylist()
     return rows
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not reader.fieldnames:
-            raise UsageError(
-                f"The manifest '{path}' is empty.",
-                fix="Its first line names the columns, source_uri among them; then comes a line a clip.",
-            )
-        _require_column(reader.fieldnames, path=path)
-        return list(reader)
+    text = read_bytes(path, max_bytes=MAX_MANIFEST_BYTES).decode("utf-8-sig")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if not reader.fieldnames:
+        raise UsageError(
+            f"The manifest '{path}' is empty.",
+            fix="Its first line names the columns, source_uri among them; then comes a line a clip.",
+        )
+    _require_column(reader.fieldnames, path=path)
+    return list(reader)
 
 
 def _require_column(names: Sequence[str], *, path: Path) -> None:
@@ -284,12 +287,14 @@ def _require_column(names: Sequence[str], *, path: Path) -> None:
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    text = read_bytes(path, max_bytes=MAX_MANIFEST_BYTES).decode("utf-8")
+    # Not splitlines: JSON may hold other characters that end a line, as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
-                raise UsageError(f"Line {number} of '{path}' is no JSON ({error}).") from None
+            except (ValueError, RecursionError) as error:
+                raise UsageError(f"Line {number} of '{path}' is no JSON ({first_line(error)}).") from None
             if not isinstance(row, dict):
                 raise UsageError(f"Line {number} of '{path}' is no JSON object.")
             rows.append(row)
@@ -340,14 +345,21 @@ def _splits_of(rows: Iterable[dict[str, Any]], *, path: Path) -> dict[str, Split
 
 
 def _required_text(raw: Mapping[str, Any], *, where: str) -> str:
-    text = _optional_text(raw.get("source_uri"))
+    text = _optional_text(raw.get("source_uri"), name="source_uri", where=where)
     if text is None:
         raise UsageError(f"{where} has no source_uri.", fix="Every row names its video there.")
     return text
 
 
-def _optional_text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+def _optional_text(value: Any, *, name: str, where: str) -> str | None:
+    if value is None or value == "":
+        return None
+    text = str(value)
+    is_path = name in ("source_uri", "driver_path")
+    # JSON can hold halves of characters, which are no text, and a path holds no zero.
+    if (is_path and "\0" in text) or any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{where}: {name} is {text!r}, which is no {'path' if is_path else 'text'}.")
+    return text
 
 
 def _seconds(value: Any, *, name: str, faults: list[str]) -> float | None:
@@ -356,7 +368,7 @@ def _seconds(value: Any, *, name: str, faults: list[str]) -> float | None:
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         faults.append(f"{name} is {value!r}, but must be seconds from 0 on")
@@ -421,8 +433,8 @@ def _id_of(relative: Path, *, segment: str = "") -> str:
 
 
 def _safe_name(text: str) -> str:
-    """Text as the name of a visible folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".") or "clip"
+    """Text as the name of a visible folder, with room for what is added to it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[:_MOST_NAME_CHARACTERS] or "clip"
 
 
 def _text(path: Path | str) -> str:

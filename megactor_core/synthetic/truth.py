@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from megactor_core.files import atomic_path
+from megactor_core.errors import MediaError, first_line
+from megactor_core.files import atomic_path, read_table
 from megactor_core.synthetic.state import TRACKS, Performance
 
 _POINTS = 68 * 2
@@ -66,17 +67,31 @@ def write_truth(path: Path, truth: Truth) -> None:
 
 
 def read_truth(path: Path) -> Truth:
-    """What `write_truth` wrote."""
-    table = pq.read_table(path)
-    facts = json.loads(table.schema.metadata[_FACTS])
-    tracks = np.stack([table[name].to_numpy() for name in TRACKS], axis=1)
-    second = table["second_points"]
-    return Truth(
-        performance=Performance(tracks, facts["video_fps"]),
-        points=_as_points(table["points"]),
-        second_points=None if second.null_count else _as_points(second),
-        facts=facts,
-    )
+    """What `write_truth` wrote; raises MediaError where it is missing, damaged or something else."""
+    try:
+        table = read_table(path)
+        facts = dict(json.loads(table.schema.metadata[_FACTS]))
+        table = table.cast(TRUTH_SCHEMA)
+        tracks = np.stack([table[name].to_numpy() for name in TRACKS], axis=1)
+        second = table["second_points"]
+        return Truth(
+            performance=Performance(tracks, float(facts["video_fps"])),
+            points=_as_points(table["points"]),
+            second_points=None if second.null_count else _as_points(second),
+            facts=facts,
+        )
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        NotImplementedError,
+        OverflowError,
+    ) as error:
+        raise MediaError(
+            f"'{path}' holds no truth of a clip ({first_line(error)}).", fix="Run `megactor synth` again."
+        ) from None
 
 
 _LISTS = TRUTH_SCHEMA.field("points").type

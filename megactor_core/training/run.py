@@ -13,7 +13,7 @@ from megactor_core.config.model import ModelConfig
 from megactor_core.config.recipes import read_recipe
 from megactor_core.config.train import CADENCE, TrainConfig
 from megactor_core.errors import ConfigError, OutputError, UsageError
-from megactor_core.files import require_writable_folder, sole_owner
+from megactor_core.files import flush_folder, require_writable_folder, sole_owner
 from megactor_core.listener import Listener
 from megactor_core.models.checkpoint import CheckpointInfo
 from megactor_core.training.autoencoder import new_autoencoder
@@ -93,7 +93,8 @@ def sole_run(folder: Path) -> Iterator[None]:
     refuses its work before anything is begun leaves no new folder behind.
     """
     is_new = not folder.exists()
-    if not is_new and not (folder / LOCK).exists() and any(folder.iterdir()):
+    # Hidden files are the system's, or what a run left that was killed at once.
+    if not is_new and not (folder / LOCK).exists() and any(folder.glob("[!.]*")):
         raise OutputError(
             f"'{folder}' exists and is not a run of megactor.",
             fix="Choose another --output, or move it away.",
@@ -110,17 +111,19 @@ def sole_run(folder: Path) -> Iterator[None]:
 
 def replace_final(run: Run, model: Model, *, card: str) -> None:
     """Write final/; an earlier one, of fewer steps, stays until the new one is whole."""
-    before = run.folder / ".final-before"
-    shutil.rmtree(before, ignore_errors=True)
+    new, before = run.folder / ".final-new", run.folder / ".final-before"
+    for leftover in (new, before):
+        shutil.rmtree(leftover, ignore_errors=True)
+    model.save(new, info=_final_info(run, model.info), card=card)
     if run.final.exists():
         run.final.rename(before)
-    info = _final_info(run, model.info)
     try:
-        model.save(run.final, info=info, card=card)
+        new.rename(run.final)
     except BaseException:
         if before.exists():
             before.rename(run.final)
         raise
+    flush_folder(run.folder, contents=False)
     shutil.rmtree(before, ignore_errors=True)
 
 

@@ -11,7 +11,6 @@ Parameters that the stage does not train are in checkpoints/start/, an ordinary 
 once. No state of a random generator is kept: every draw is made from (seed, number).
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from megactor_core.errors import WeightsError
-from megactor_core.files import atomic_folder, sha256_of, write_json
+from megactor_core.files import atomic_folder, read_json, sha256_of, write_json
 
 CHECKPOINTS, START = "checkpoints", "start"
 WEIGHTS, AVERAGE, OPTIMISER = "weights.safetensors", "average.safetensors", "optimiser.safetensors"
@@ -118,7 +117,7 @@ def step_folders(run: Path) -> list[Path]:
 def find_damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, as a sentence; None where every file is as it was written."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         if set(manifest) != _FILES:
             return f"The checkpoint '{folder}' has another manifest than this version writes."
         for name, expected in manifest.items():
@@ -133,7 +132,7 @@ def load_state(folder: Path) -> RunState:
     """Read a checkpoint that `newest_valid` found; raises WeightsError for contents that do not fit."""
     try:
         return RunState(
-            progress=Progress(**json.loads((folder / STATE).read_text(encoding="utf-8"))),
+            progress=Progress(**read_json(folder / STATE)),
             weights=load_file(folder / WEIGHTS),
             average=load_file(folder / AVERAGE),
             optimiser=load_file(folder / OPTIMISER),

@@ -16,6 +16,7 @@ from megactor_core.config.train import TrainConfig
 from megactor_core.data.loader import BatchSource, DataBatches, Stream, read_batches
 from megactor_core.errors import ConfigError, MegActorError, UsageError
 from megactor_core.listener import Listener, OnNote, OnProgress
+from megactor_core.models.device import deterministic_algorithms
 from megactor_core.training.autoencoder import FrameBatches, autoencoder_task, fit_linear_path
 from megactor_core.training.devices import processes
 from megactor_core.training.held_out import HeldOut, HeldOutClips
@@ -77,7 +78,7 @@ def train(
     if config.stage is None:
         raise ConfigError("`stage` is missing.", fix="Set it to 1, 2, 3 or 'autoencoder'.")
     require_tracker(config)
-    with processes(config) as accelerator:
+    with deterministic_algorithms(config.deterministic), processes(config) as accelerator:
         return _train_in(accelerator, config, source, validation, Listener.of(on_progress, on_note))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from megactor_core.files import atomic_path
 
@@ -72,10 +73,13 @@ class MetricsFile(Generic[Line]):
 def read_metrics(path: Path, kind: type[Line]) -> list[Line]:
     """The lines of a file up to the first that is not whole, as a killed run may leave one."""
     lines: list[Line] = []
+    known = TypeAdapter(kind)
     try:
         for text in path.read_text(encoding="utf-8").splitlines():
-            lines.append(kind(**json.loads(text)))
-    except (OSError, ValueError, TypeError):
+            line = json.loads(text)
+            kind(**line)  # refuses unknown names, which the check of types passes over
+            lines.append(known.validate_python(line))
+    except (OSError, ValueError, TypeError, RecursionError):
         return lines
     return lines
 
