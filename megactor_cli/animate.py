@@ -17,6 +17,7 @@ from megactor_cli.options import (
     comma_list,
     config_flag,
     config_option,
+    config_switch,
     fields_given,
 )
 from megactor_core.config.animate import AnimateConfig
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from megactor_core.animation.jobs import JobResult
 
 _IN, _STRENGTH, _PICTURE, _SAMPLING, _OUT = "Inputs", "Drivers", "Picture", "Sampling", "Output"
-_MANY = "Many jobs"
+_ORIGIN, _MANY = "Origin", "Many jobs"
 
 
 def _of(field: str, panel: str, metavar: str) -> Any:
@@ -41,6 +42,10 @@ def _of_jobs(field: str, metavar: str) -> Any:
 
 def _switch(field: str, panel: str) -> Any:
     return config_flag(AnimateConfig, field, panel=panel)
+
+
+def _both(field: str, panel: str) -> Any:
+    return config_switch(AnimateConfig, field, panel=panel)
 
 
 def animate(
@@ -64,8 +69,13 @@ def animate(
     guidance: Annotated[Text, _of("guidance", _SAMPLING, "F")] = None,
     seed: Annotated[Text, _of("seed", _SAMPLING, "N")] = None,
     window_batch: Annotated[Text, _of("window_batch", _SAMPLING, "N")] = None,
+    deterministic: Annotated[bool | None, _switch("deterministic", _SAMPLING)] = None,
     device: Annotated[Text, _of("device", _SAMPLING, "NAME")] = None,
     dtype: Annotated[Text, _of("dtype", _SAMPLING, "TYPE")] = None,
+    badge: Annotated[Text, _of("badge", _ORIGIN, "start|always|off")] = None,
+    provenance: Annotated[bool | None, _both("provenance", _ORIGIN)] = None,
+    c2pa_cert: Annotated[Path | None, _of("c2pa_cert", _ORIGIN, "PEM")] = None,
+    c2pa_key: Annotated[Path | None, _of("c2pa_key", _ORIGIN, "PEM")] = None,
     output: Annotated[Path | None, _of("output", _OUT, "FILE")] = None,
     resume: Annotated[bool | None, _switch("resume", _OUT)] = None,
     overwrite: Annotated[bool | None, _switch("overwrite", _OUT)] = None,

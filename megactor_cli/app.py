@@ -35,6 +35,7 @@ COMMANDS = {
     "preprocess": "Turn clips into training samples: face crops, landmarks, sound features.",
     "train": "Train a stage of the model on preprocessed clips.",
     "evaluate": "Score generated clips against real ones, by a stated protocol.",
+    "verify": "Say what a video tells of its origin: signature, tags, description, badge.",
     "demo": "Run the whole chain at toy scale and show what comes out.",
     "recipes": "List, show, copy and check recipes (YAML configurations).",
     "weights": "List, pull, verify and initialise model weights.",

@@ -56,6 +56,17 @@ def config_flag(config: type[Config], field: str, *, panel: str) -> Any:
     return config_option(config, field, panel=panel, metavar=NO_METAVAR)
 
 
+def config_switch(config: type[Config], field: str, *, panel: str) -> Any:
+    """The two switches `--field` and `--no-field` of what is on unless somebody turns it off."""
+    name = option_name(field)
+    return typer.Option(
+        f"{name}/--no-{name.removeprefix('--')}",
+        help=_help(config.model_fields[field]),
+        metavar=NO_METAVAR,
+        rich_help_panel=panel,
+    )
+
+
 def fields_given(config: type[Config], arguments: dict[str, Any]) -> dict[str, Any]:
     """The command's arguments that are fields of `config`, as `load_config` takes its options."""
     return {name: value for name, value in arguments.items() if name in config.model_fields}

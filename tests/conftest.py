@@ -40,6 +40,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="MEGACTOR_TEST_DATA is not set"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is signed in a test is signed with a key of the test run, not with its user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("MEGACTOR_HOME", str(home))
+        yield home
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real clips that MEGACTOR_TEST_DATA names."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from megactor_core.config.media import MediaLimits
 from megactor_core.errors import MediaError, OutputError
-from megactor_core.files import require_writable_folder
+from megactor_core.files import read_json, require_writable_folder
 from megactor_core.media.container import open_container
 
 
@@ -27,7 +27,9 @@ class OutputPaths:
     def clear_half_written(self) -> None:
         """Remove what killed runs left half written. Only for who has claimed the run's folder."""
         stem = re.escape(self.video.stem)
-        partial = re.compile(rf"\.{stem}(\.(mp4|compare|fragments|sheet))*\.partial-\d+\.(mp4|png|json)")
+        partial = re.compile(
+            rf"\.{stem}(\.(mp4|compare|fragments|unsealed|sheet))*\.partial-\d+\.(mp4|png|json)"
+        )
         for path in self.video.parent.glob(".*.partial-*"):
             if partial.fullmatch(path.name):
                 path.unlink(missing_ok=True)
@@ -78,19 +80,31 @@ def _require_harmless(path: Path, *, inputs: list[Path], ours: bool) -> None:
 def _is_ours(video: Path) -> bool:
     """Whether the description says so, or the video: one whose run was killed has no description yet."""
     try:
-        description = json.loads(description_of(video).read_text(encoding="utf-8"))
+        description = read_json(description_of(video))
     except (OSError, ValueError):
         return _says_it_is_ours(video)
     return _names_this_tool(description)
 
 
 def _says_it_is_ours(video: Path) -> bool:
-    """Whether a video's own metadata (see `report.tags`) name this tool."""
+    """Whether a video's own metadata name this tool."""
     try:
-        with open_container(video, limits=MediaLimits()) as container:
-            return _names_this_tool(json.loads(container.metadata.get("comment", "")))
+        return read_tags(video, limits=MediaLimits()) is not None
     except (MediaError, ValueError):
         return False
+
+
+def read_tags(video: Path, *, limits: MediaLimits) -> dict[str, Any] | None:
+    """The facts in a video's own metadata (see `marks.tags_of`); None where there are none of this tool.
+
+    Raises MediaError where it is no video that can be read.
+    """
+    with open_container(video, limits=limits) as container:
+        try:
+            tags = json.loads(container.metadata.get("comment", ""))
+        except (ValueError, RecursionError):
+            return None
+    return tags if _names_this_tool(tags) else None
 
 
 def _names_this_tool(values: Any) -> bool:

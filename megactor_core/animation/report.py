@@ -1,6 +1,5 @@
 """What was made: the report of a run, and the description beside the video."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -10,16 +9,15 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from megactor_core.animation.backoff import Lowering
+from megactor_core.animation.badge import Badge
 from megactor_core.animation.conditions import Conditions
 from megactor_core.animation.driving import Driving
-from megactor_core.animation.plan import CADENCE, Plan
+from megactor_core.animation.marks import tool
+from megactor_core.animation.plan import Plan
 from megactor_core.config.animate import LostFacePolicy
 from megactor_core.faces.track import treatments
 from megactor_core.files import sha256_of, write_json
 from megactor_core.models.checkpoint import Checkpoint
-from megactor_core.version import megactor_version
-
-TOOL = "megactor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +93,15 @@ def describe(
 def _description(
     job: Plan, checkpoint: Checkpoint, conditions: Conditions, report: AnimateReport
 ) -> dict[str, Any]:
+    badge = Badge.of(job.config, frames=conditions.frames, side_px=conditions.size_px)
     return {
-        "tool": f"{TOOL} {megactor_version()}",
+        "tool": tool(),
         **report.to_json(),
         "sha256": sha256_of(report.output),
         "checkpoint_name": checkpoint.info.name,
         "checkpoint_sha256": checkpoint.sha256,
+        "badge": badge.to_json(),
+        "provenance": {"signed": job.config.provenance},
         "inputs": job.input_hashes(),
         "regions": sorted(job.regions),
         "driving_frames": conditions.driving.frames,
@@ -121,20 +122,3 @@ def _driving_faces(driving: Driving, policy: LostFacePolicy) -> list[dict[str, i
         rows.append({"first": first, "last": after - 1, "face": treatment})
         first = after
     return rows
-
-
-def tags(job: Plan, checkpoint: Checkpoint) -> dict[str, str]:
-    """What the video says of itself, in its own metadata."""
-    summary = {
-        "tool": f"{TOOL} {megactor_version()}",
-        "synthetic": True,
-        "checkpoint": checkpoint.info.name,
-        "checkpoint_sha256": checkpoint.sha256,
-        "trained": checkpoint.info.trained,
-        "modalities": job.modalities,
-        "audio_scale": job.config.audio_scale,
-        "alpha": job.config.alpha,
-        "seed": job.config.seed,
-        "config": job.config.model_dump(mode="json", exclude={"reference", "driving", "audio", *CADENCE}),
-    }
-    return {"comment": json.dumps(summary, ensure_ascii=False)}

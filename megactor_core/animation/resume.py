@@ -1,15 +1,21 @@
 """Going on with an interrupted run, and knowing a finished one."""
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from megactor_core.animation.plan import CADENCE, Plan
 from megactor_core.animation.report import AnimateReport
 from megactor_core.animation.store import RunFolder
-from megactor_core.errors import ConfigError, Interrupted, MegActorError, OutOfMemory, UsageError
-from megactor_core.files import sha256_of
+from megactor_core.errors import (
+    ConfigError,
+    Interrupted,
+    MegActorError,
+    OutOfMemory,
+    OutputError,
+    UsageError,
+)
+from megactor_core.files import read_json, sha256_of
 from megactor_core.models.checkpoint import Checkpoint
 
 
@@ -18,13 +24,23 @@ def finished(job: Plan) -> AnimateReport | None:
     if not job.config.resume:
         return None
     try:
-        description = json.loads(job.outputs.description.read_text(encoding="utf-8"))
+        description = read_json(job.outputs.description)
         same = _identity(description["config"]) == _identity(job.config.model_dump(mode="json"))
         if same and description["inputs"] == job.input_hashes() and _is_whole(job, description):
-            return AnimateReport.from_json(description)
+            report = AnimateReport.from_json(description)
+            _clear_away(RunFolder.of(job.outputs.video))
+            return report
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return None
+
+
+def _clear_away(folder: RunFolder) -> None:
+    """Remove what a run kept that was killed after its video was complete."""
+    if folder.exists():
+        with suppress(OutputError, OSError):  # another run may be at work there, anew
+            folder.claim()
+            folder.remove()
 
 
 def open_run(job: Plan, checkpoint: Checkpoint) -> RunFolder:

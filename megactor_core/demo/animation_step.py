@@ -1,6 +1,5 @@
 """The built-in example, animated by each driver alone and together, and at three strengths of either."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from megactor_core.demo.step import Shown, Step
 from megactor_core.demo.workplace import Workplace
 from megactor_core.errors import MegActorError
 from megactor_core.faces.landmarks import detect_landmarks
-from megactor_core.files import sha256_of, write_json
+from megactor_core.files import read_json, sha256_of, write_json
 from megactor_core.listener import Listener
 from megactor_core.media.video import read_video
 from megactor_core.metrics.geometry import FaceMeasures
@@ -51,6 +50,7 @@ class Take:
             **{driver: files[driver] for driver in self.drivers},
             **self.strength,
             "seconds": workplace.scale.seconds,
+            "badge": "off",  # their movement is measured
             "output": self.path(workplace),
             "resume": True,
         }
@@ -151,7 +151,7 @@ def _measure(workplace: Workplace, listener: Listener) -> dict[str, Movement]:
 def _known(path: Path) -> dict[str, Any]:
     """What an earlier run measured; nothing where that cannot be read."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -7,7 +7,6 @@ Shape legend:
     F frames
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -44,7 +43,7 @@ from megactor_core.evaluation.takes import (
     write_inputs,
 )
 from megactor_core.evaluation.truth_clips import TruthClip, truth_clips
-from megactor_core.files import atomic_path, require_writable_folder, sha256_of, write_json
+from megactor_core.files import atomic_path, read_json, require_writable_folder, sha256_of, write_json
 from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.media.video import read_video
 from megactor_core.metrics.gauge import Gauge, load_gauge
@@ -119,7 +118,7 @@ def _settings(config: ClaimsConfig, gauge: Gauge) -> dict[str, Any]:
         if not (folder / MANIFEST).is_file():
             raise WeightsError(f"'{folder}' is no checkpoint folder (no {MANIFEST}).", fix="Check the path.")
     path = config.checkpoint / CHECKPOINT_CONFIG
-    about = json.loads(path.read_text(encoding="utf-8"))
+    about = read_json(path)
     steps, guidance = config.generate.steps, config.generate.guidance
     return {
         "checkpoint": about["name"],
@@ -138,7 +137,7 @@ def _require_same_weights(config: ClaimsConfig) -> None:
     folders = {"checkpoint": config.checkpoint} | ({"before": config.before} if config.before else {})
     mine = {name: sha256_of(folder / MANIFEST) for name, folder in folders.items()}
     path = config.output / INPUTS
-    theirs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    theirs = read_json(path) if path.is_file() else {}
     for name in mine.keys() & theirs.keys():
         if mine[name] != theirs[name]:
             raise OutputError(

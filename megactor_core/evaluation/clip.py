@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from megactor_core.config.evaluate import EvaluateConfig, MetricName
 from megactor_core.engine.stage import Needs, Row, WorkerContext
 from megactor_core.errors import MegActorError, MetricError, first_line
+from megactor_core.evaluation.badges import unbadged_from
 from megactor_core.evaluation.catalogue import FACE_METRICS
 from megactor_core.evaluation.face_meters import FacesMeter, FlickersMeter, MotionMeter
 from megactor_core.evaluation.feature_cache import Tape, tape_path
@@ -54,8 +55,8 @@ TAPE_VERSION: Final = "1"
 class ScoreClips:
     """Takes all metrics of a pair.
 
-    Writes the pair's arrays; adds the columns frames, width, height, longer, sound, damaged, measures (number
-    by name) and skipped (reason by metric).
+    Writes the pair's arrays; adds the columns frames, width, height, longer, badged_seconds (left out at
+    the start), sound, damaged, measures (number by name) and skipped (reason by metric).
     """
 
     name: ClassVar[str] = "score"
@@ -83,15 +84,16 @@ class ScoreClips:
 
     def score(self, pair: Pair) -> tuple[Row, dict[str, np.ndarray]]:
         """The columns and arrays of a pair; raises MediaError where a clip cannot be read."""
-        tapes = self._tapes(pair)
+        start_seconds = unbadged_from(pair, limits=self.config.limits)
+        tapes = self._tapes(pair, start_seconds)
         wants_faces = not FACE_METRICS.isdisjoint(self.metrics)
-        reading = PairReading(pair, self.config, wants_faces, points_tape=tapes["points"])
+        reading = PairReading(pair, self.config, wants_faces, tapes["points"], start_seconds)
         meters = [Guarded(meter) for meter in self._meters(tapes)]
         strip = StripKeeper()
         for block in reading.blocks():
             _feed(meters, block)
             strip.add(block)
-        sound = self._sound(pair)
+        sound = self._sound(pair, start_seconds)
         found = [(meter, meter.finish(_whole(reading, sound))) for meter in meters]
         for kind in ("niqe", "fid", "fvd"):
             tapes[kind].save(whole=reading.real_is_whole)
@@ -100,6 +102,7 @@ class ScoreClips:
             "width": reading.width,
             "height": reading.height,
             "longer": reading.longer,
+            "badged_seconds": start_seconds,
             "sound": sound.source,
             "damaged": dict(reading.damaged),
             "measures": {name: value for _, part in found for name, value in part.values.items()},
@@ -141,13 +144,13 @@ class ScoreClips:
             case _:
                 raise MegActorError(f"The metric '{metric}' was not set up.")
 
-    def _sound(self, pair: Pair) -> PairSound:
+    def _sound(self, pair: Pair, start_seconds: float) -> PairSound:
         if {"av_sync", "sync"}.isdisjoint(self.metrics):
             return PairSound(None, None, "No metric asks for it.")
-        return read_pair_sound(pair, self.config)
+        return read_pair_sound(pair, self.config, start_seconds=start_seconds)
 
-    def _tapes(self, pair: Pair) -> dict[str, Tape]:
-        transforms = self._transforms(pair)
+    def _tapes(self, pair: Pair, start_seconds: float) -> dict[str, Tape]:
+        transforms = self._transforms(pair, start_seconds)
         if not self.config.cache_features or not transforms:
             return {kind: Tape() for kind in ("points", "niqe", "fid", "fvd")}
         sha256 = sha256_of(pair.real) if pair.real.is_file() else ""
@@ -156,10 +159,12 @@ class ScoreClips:
             for kind in ("points", "niqe", "fid", "fvd")
         }
 
-    def _transforms(self, pair: Pair) -> dict[str, dict[str, str]]:
+    def _transforms(self, pair: Pair, start_seconds: float) -> dict[str, dict[str, str]]:
         """What the real clip's features of each wanted kind depend on, beside the file."""
         config = self.config
         common = {"version": TAPE_VERSION, "fps": str(config.fps), "size": str(pair.size or config.size)}
+        if start_seconds:
+            common["start_seconds"] = str(start_seconds)
         kinds: dict[str, dict[str, str]] = {}
         if not FACE_METRICS.isdisjoint(self.metrics):
             kinds["points"] = {**common, "kind": "points", "by": config.landmarks}

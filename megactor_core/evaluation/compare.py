@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from megactor_core.errors import UsageError
+from megactor_core.errors import UsageError, first_line
 from megactor_core.evaluation.catalogue import MEASURES, Measure
 from megactor_core.evaluation.result import read_clips, read_result
 from megactor_core.metrics.statistics import summarise_difference
@@ -62,7 +62,14 @@ def compare(a: Path, b: Path, *, seed: int) -> Comparison:
     """
     results, clips = (read_result(a), read_result(b)), (clips_by_key(a), clips_by_key(b))
     warnings: list[str] = []
-    rows = [row for mode in _modes(*results) for row in _of_mode(mode, results, clips, seed, warnings)]
+    try:
+        rows = [row for mode in _modes(*results) for row in _of_mode(mode, results, clips, seed, warnings)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise UsageError(
+            f"The results in '{a}' and '{b}' are not as `megactor evaluate` writes them "
+            f"({type(error).__name__}: {first_line(error)}).",
+            fix="Evaluate again.",
+        ) from None
     if not rows:
         raise UsageError(
             f"The results in '{a}' and '{b}' have no comparable number.",

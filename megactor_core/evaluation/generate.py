@@ -126,9 +126,11 @@ def animation_of(
         resume=True,
         fps=sample.facts.rate,
         quality="lossless",
+        badge="off",  # what the model made is measured
         crop={"mode": "square"},  # the sample is cropped already: the result must lie on it
         landmarks=config.landmarks,
         device=config.device,
+        deterministic=config.deterministic,
         **config.generate.model_dump(),
     )
 

@@ -4,7 +4,7 @@ Shape legend:  n frames of a block   F frames compared   H, W height and width  
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -38,6 +38,8 @@ class PairReading:
     wants_faces: bool
     points_tape: Tape
     """The real clip's landmarks."""
+    start_seconds: float = 0.0
+    """Where both clips are read from."""
     frames: int = 0
     longer: Side | None = None
     """The clip that goes on where the other ends."""
@@ -114,7 +116,13 @@ class PairReading:
         def note(skipped: int) -> None:
             self.damaged[side] = skipped
 
-        return read_video(path, video_fps=self.config.fps, limits=self.config.limits, on_skipped=note)
+        return read_video(
+            path,
+            video_fps=self.config.fps,
+            start_seconds=self.start_seconds,
+            limits=self.config.limits,
+            on_skipped=note,
+        )
 
     def _of_one_size(self, made: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = self.pair.size or self.config.size
@@ -165,8 +173,18 @@ class PairSound:
     reason: str = ""
 
 
-def read_pair_sound(pair: Pair, config: EvaluateConfig) -> PairSound:
-    """The sound that was named with the pair, else the generated clip's own, else the real one's."""
+def read_pair_sound(pair: Pair, config: EvaluateConfig, *, start_seconds: float = 0.0) -> PairSound:
+    """The sound that was named with the pair, else the generated clip's own, else the real one's.
+
+    It begins at `start_seconds`, as the pictures do.
+    """
+    sound = _pair_sound(pair, config)
+    if sound.samples is None:
+        return sound
+    return replace(sound, samples=sound.samples[round(start_seconds * WHISPER_HZ) :])
+
+
+def _pair_sound(pair: Pair, config: EvaluateConfig) -> PairSound:
     if pair.sound is not None:
         return _read(pair.sound, "own file", config)
     for side, path in (("generated", pair.generated), ("real", pair.real)):

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from megactor_core.engine.stage import Row
-from megactor_core.errors import UsageError
+from megactor_core.errors import UsageError, first_line
 from megactor_core.evaluation.catalogue import Better, Measure
 from megactor_core.evaluation.controls import ControlResult
 from megactor_core.evaluation.pairing import Failure
-from megactor_core.files import atomic_path, write_json
+from megactor_core.files import atomic_path, read_json, read_table, write_json
 from megactor_core.version import megactor_version
 
 METRICS, CLIPS = "metrics.json", "clips.parquet"
@@ -152,7 +152,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     """metrics.json of a result's folder; raises UsageError where there is none."""
     path = folder / METRICS
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except OSError as error:
         raise UsageError(
             f"'{folder}' holds no result of an evaluation ({METRICS}: {error.strerror}).",
@@ -173,10 +173,21 @@ def read_result(folder: Path) -> dict[str, Any]:
 def read_clips(folder: Path) -> list[dict[str, Any]]:
     """The rows of clips.parquet; raises UsageError where it is missing or damaged."""
     try:
-        rows: list[dict[str, Any]] = pq.read_table(folder / CLIPS).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
+        table = read_table(folder / CLIPS)
+        rows: list[dict[str, Any]] = table.cast(_with_text_columns(table.schema)).to_pylist()
+    except (OSError, ValueError, KeyError, NotImplementedError, OverflowError) as error:
         raise UsageError(
-            f"'{folder / CLIPS}' cannot be read: {reason}.", fix="Run the evaluation again: it goes on."
+            f"'{folder / CLIPS}' cannot be read: {first_line(error)}.",
+            fix="Run the evaluation again: it goes on.",
         ) from None
     return rows
+
+
+def _with_text_columns(schema: pa.Schema) -> pa.Schema:
+    """The columns, but those that every result has as text; raises KeyError where one of these is missing."""
+    texts = {name: schema.get_field_index(name) for name in ("name", "mode", "status")}
+    if -1 in texts.values():
+        raise KeyError("it has no columns 'name', 'mode' and 'status'")
+    for name, number in texts.items():
+        schema = schema.set(number, pa.field(name, pa.string()))
+    return schema

@@ -1,6 +1,5 @@
 """megactor evaluate: pairs of clips, scored once each, then summed up over the set."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ from megactor_core.evaluation.protocol import Protocol, needs_of, settle
 from megactor_core.evaluation.report import write_report
 from megactor_core.evaluation.result import EvaluateResult, versions, write_result
 from megactor_core.evaluation.sets import summarise_set
-from megactor_core.files import require_writable_folder, sole_owner, write_json
+from megactor_core.files import read_json, require_writable_folder, sole_owner, write_json
 from megactor_core.listener import Listener, OnNote, OnProgress
 
 CONFIG, INPUTS, JOURNAL, LOCK = "config.yaml", "inputs.json", "journal", "lock"
@@ -89,8 +88,8 @@ def score_sets(
     """Score all pairs of all sets in one job, then sum up each set."""
     require_writable_folder(output)
     with sole_owner(output / LOCK):
+        write_json(output / INPUTS, inputs)  # first: by it the folder is known for an evaluation's
         save_config(config, output / CONFIG)
-        write_json(output / INPUTS, inputs)
         rows = _score(sets, protocol, config, output=output, progress=progress, note=note)
         result = EvaluateResult(
             output=output,
@@ -155,7 +154,7 @@ def _require_own_folder(output: Path, inputs: dict[str, str], *, sources: Sequen
             )
     if not output.is_dir():
         return
-    visible = {path.name for path in output.iterdir() if not path.name.startswith(".")}
+    visible = {path.name for path in output.iterdir() if not path.name.startswith(".")} - {LOCK}
     if visible and INPUTS not in visible:
         raise OutputError(
             f"'{output}' is not empty, and no result of an evaluation.", fix="Choose another --output."
@@ -171,7 +170,7 @@ def _require_own_folder(output: Path, inputs: dict[str, str], *, sources: Sequen
 def _earlier_inputs(path: Path) -> dict[str, str]:
     """What an earlier evaluation in the folder compared; empty where it cannot be told."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -178,6 +178,12 @@ def _warnings(rows: Sequence[Row], measured: Sequence[Row], pairing: Pairing) ->
     shortened = [row["name"] for row in measured if row["longer"]]
     if shortened:
         said.append(f"{len(shortened)} pairs differ in length; the shorter counts: {_some(shortened)}.")
+    badged = [row["name"] for row in measured if row.get("badged_seconds")]
+    if badged:
+        said.append(
+            f"{len(badged)} pairs carry a visible badge at their start, which is left out on both sides: "
+            f"{_some(badged)}. Animate with --badge off to measure whole clips."
+        )
     damaged = [row["name"] for row in measured if any(row["damaged"].values())]
     if damaged:
         said.append(f"{len(damaged)} pairs have damaged frames, held from before: {_some(damaged)}.")

@@ -159,6 +159,7 @@ def _animation(
         checkpoint=config.before if take.before else config.checkpoint,
         output=video_of(take, clip, seed, config),
         resume=True,
+        badge="off",
         seed=seed,
         seconds=float(config.frames / clip.sample.facts.rate),
         fps=clip.sample.facts.rate,

@@ -1,6 +1,6 @@
 """Writing video: H.264 and AAC in an mp4 file that is whole under its final name, or not there at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,8 @@ from megactor_core.media.audio import Sound, fit_seconds, resample
 from megactor_core.media.container import file_url
 
 Quality = Literal["high", "lossless"]
+Seal = Callable[[Path, Path], None]
+"""Called with the finished video and with where to write the one that gets its name; may raise OSError."""
 
 # Constant rate factor 17 counts as visually lossless (FFmpeg's H.264 guide); its default is 23. `lossless`
 # keeps every RGB value, for evaluation, in a profile of H.264 that browsers do not play. Without `mbtree=0`
@@ -60,7 +62,8 @@ class VideoWriter:
 
     `sound` is cut, or padded with silence, to the length of the picture. It keeps its rate and channels where
     AAC has them; otherwise it is resampled to the next higher rate of AAC, or mixed to mono. `tags` become
-    metadata of the file, under any key. Colours are BT.709.
+    metadata of the file, under any key. Colours are BT.709. `seal` has the last word on the file before it is
+    renamed, and may sign it.
 
     Raises OutputError where `path` cannot be written or no frame was, and ValueError for a frame of another
     size or type, for an odd size that 4:2:0 cannot hold, and for a rate that is not positive.
@@ -83,6 +86,7 @@ class VideoWriter:
         gop_frames: int | None = None,
         crf: int | None = None,
         threads: int = 0,
+        seal: Seal | None = None,
     ) -> None:
         _require_writable_video(path, video_fps=video_fps, width=width, height=height, quality=quality)
         self.path = path
@@ -94,6 +98,7 @@ class VideoWriter:
         self._rate_factor = {} if crf is None else {"crf": str(crf)}
         self._threads = threads
         self._tags = tags or {}
+        self._seal = seal
         self._sound = _fit_to_aac(sound) if sound is not None else None
         self._samples_written = 0
         self._fragments = temporary_beside(path.with_name(f"{path.stem}.fragments{path.suffix}"))
@@ -196,7 +201,18 @@ class VideoWriter:
                     self._container.mux(stream.encode(None))
             self._container.close()
             with atomic_path(self.path) as temporary:
-                _remux_for_streaming(self._fragments, temporary, tags=self._tags)
+                self._write_final(temporary)
+
+    def _write_final(self, target: Path) -> None:
+        if self._seal is None:
+            _remux_for_streaming(self._fragments, target, tags=self._tags)
+            return
+        unsealed = temporary_beside(self.path.with_name(f"{self.path.stem}.unsealed{self.path.suffix}"))
+        try:
+            _remux_for_streaming(self._fragments, unsealed, tags=self._tags)
+            self._seal(unsealed, target)
+        finally:
+            unsealed.unlink(missing_ok=True)
 
 
 def _require_writable_video(

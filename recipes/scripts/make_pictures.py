@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         clips = {"driver": EXAMPLE / "driving.mp4"}
         for number, (name, strengths) in enumerate(ROWS.items()):
             clips[name] = Path(scratch) / f"{number}.mp4"
-            settings = INPUTS | {"output": clips[name], **strengths}
+            settings = INPUTS | {"output": clips[name], "badge": "off", **strengths}
             animate(AnimateConfig.build(settings, source=__file__))
         frames = {name: list(read_video(clip, video_fps=VIDEO_FPS)) for name, clip in clips.items()}
     write_image(folder / "strengths.png", _sheet(frames))

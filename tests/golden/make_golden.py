@@ -65,6 +65,7 @@ def measure(folder: Path) -> dict[str, Any]:
             f"--output={output}",
             "--seconds=0.24",
             "--guidance=1.5",
+            "--badge=off",
         ]
         code = run(
             [

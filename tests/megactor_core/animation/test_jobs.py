@@ -22,6 +22,7 @@ from megactor_core.animation import jobs as jobs_module
 from megactor_core.animation.animate import Animator, animate_jobs
 from megactor_core.animation.jobs import AnimateJob, JobResult, row_id, run_jobs
 from megactor_core.animation.report import AnimateReport
+from megactor_core.animation.verify import verify
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.config.jobs import JobsConfig
 from megactor_core.engine.stage import Rejected, WorkerContext
@@ -36,7 +37,10 @@ Run = Callable[..., list[JobResult]]
 def job(
     media: Path, speaking_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., AnimateConfig]:
-    """job("a", seed=3): a short job that writes a.mp4 into the test's folder, which is the current one."""
+    """job("a", seed=3): a short job that writes a.mp4 into the test's folder, which is the current one.
+
+    Unsigned, to compare bytes.
+    """
     monkeypatch.chdir(tmp_path)
 
     def make(name: str, **settings: Any) -> AnimateConfig:
@@ -48,6 +52,7 @@ def job(
             "seconds": 0.2,
             "steps": 1,
             "guidance": 1.0,
+            "provenance": False,
         }
         return AnimateConfig(**{**values, **settings})
 
@@ -362,6 +367,15 @@ def test_a_file_name_of_any_bytes_will_do(run: Run, job: Callable[..., AnimateCo
     name = os.fsdecode(b"\xff\n\\x")
     configs = [job("a", output=Path(f"{name}.mp4"))]
     assert outputs(run(configs)) == outputs(run(configs)) == [f"{name}.mp4"]
+
+
+@pytest.mark.slow
+def test_workers_sign_with_this_users_key(
+    run: Run, job: Callable[..., AnimateConfig], tmp_path: Path
+) -> None:
+    run([job("a", provenance=True), job("b", provenance=True, compare=True)], IN_ONE)
+    for name in ("a.mp4", "b.mp4", "b.compare.mp4"):
+        assert verify(tmp_path / name).credential.state == "trusted"
 
 
 # ---------------------------------------------------------------- workers that die
