@@ -70,6 +70,7 @@ def evaluate(
     protocol: Annotated[Text, _of("protocol", _WHAT, "NAME")] = None,
     size: Annotated[Text, _of("size", _WHAT, "N")] = None,
     batch_size: Annotated[Text, _of("batch_size", _WORK, "N")] = None,
+    deterministic: Annotated[bool | None, config_flag(EvaluateConfig, "deterministic", panel=_WORK)] = None,
     device: Annotated[Text, _of("device", _WORK, "NAME")] = None,
     engine: Annotated[Text, _of("engine", _WORK, "NAME")] = None,
     ray_address: Annotated[Text, _of("ray_address", _WORK, "ADDRESS")] = None,

@@ -39,6 +39,7 @@ def train(
     learning_rate: Annotated[Text, _of("learning_rate", _TRAINING, "F")] = None,
     seed: Annotated[Text, _of("seed", _TRAINING, "N")] = None,
     precision: Annotated[Text, _of("precision", _TRAINING, "TYPE")] = None,
+    deterministic: Annotated[bool | None, config_flag(TrainConfig, "deterministic", panel=_TRAINING)] = None,
     device: Annotated[Text, _of("device", _TRAINING, "NAME")] = None,
     workers: Annotated[Text, _of("workers", _TRAINING, "N")] = None,
     checkpoint_every: Annotated[Text, _of("checkpoint_every", _OUT, "N")] = None,

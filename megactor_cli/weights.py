@@ -1,5 +1,6 @@
 """megactor weights: list, pull, verify, initialise and convert."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -10,7 +11,7 @@ from megactor_cli.options import NO_METAVAR, Json, Quiet
 from megactor_core.config.model import PresetName
 from megactor_core.config.recipes import option_name
 from megactor_core.errors import UsageError, WeightsError
-from megactor_core.weights import REGISTRY, EntryStatus, cache_folder, find, pull, verify
+from megactor_core.weights import REGISTRY, EntryStatus, cache_folder, find, pull_all, verify
 from megactor_core.weights_sources import Entry
 
 app = typer.Typer(no_args_is_help=True, help="List, pull, verify and initialise model weights.")
@@ -31,7 +32,7 @@ def list_(json: Json = False) -> None:
         facts = {
             "what": row["title"],
             "needed by": row["needed_by"],
-            "licence": row["licence"],
+            "licence": row["licence"] + (f": {row['restrictions']}" if row["restrictions"] else ""),
             "size": human_bytes(row["bytes"]) if row["bytes"] else "known when pulled",
             "state": "here" if row["found"] else f"not here; megactor weights pull {row['name']}",
         }
@@ -50,17 +51,21 @@ def pull_(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Get weights into the cache, checksummed. What is there already is checked and kept."""
+    """Get weights into the cache, checksummed, several at once. What is there already is checked and kept.
+
+    A download that breaks off goes on with the next pull.
+    """
     console = Console(json=json, quiet=quiet)
-    folders: dict[str, str] = {}
+    for entry in (REGISTRY[name] for name in names if name in REGISTRY):
+        if entry.restrictions and not _is_here(entry.name):
+            console.note(f"{entry.name} is under {entry.licence}: {entry.restrictions}.")
     with console.progress() as on_progress:
-        for name in names:
-
-            def report(done: int, total: int, phase: str = f"pulling {name}") -> None:
-                on_progress(phase, done, total)
-
-            folders[name] = str(pull(name, from_path=from_path, on_progress=report))
-    console.result(folders)
+        folders = pull_all(
+            names,
+            from_path=from_path,
+            on_progress=partial(on_progress, f"pulling {', '.join(names)}"),
+        )
+    console.result({name: str(folder) for name, folder in folders.items()})
 
 
 @app.command("verify")
@@ -194,6 +199,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "title": entry.title,
         "licence": entry.licence,
+        "restrictions": entry.restrictions,
         "needed_by": entry.needed_by,
         "bytes": None if None in sizes else sum(size or 0 for size in sizes),
         "found": _is_here(entry.name),

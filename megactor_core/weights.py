@@ -6,18 +6,19 @@ or, where the publisher's hash is not known to this project, the hash found at p
 them in `manifest.json` and every later check compares against that record.
 """
 
-import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
 from megactor_core.config.base import nearest
 from megactor_core.errors import OutputError, WeightsError
-from megactor_core.files import require_writable_folder, sha256_of, write_json
+from megactor_core.files import flush_folder, read_json, require_writable_folder, sha256_of, write_json
 from megactor_core.weights_sources import (
     Entry,
     HttpsSource,
@@ -30,6 +31,11 @@ from megactor_core.weights_sources import (
 )
 
 MANIFEST_NAME = "manifest.json"
+PULLS_AT_ONCE = 4
+STOP_SECONDS = 2.0
+"""How long an interrupted pull waits for its threads; a hub's client cannot be stopped in a file's middle."""
+HASHED_WHEN_FOUND_BYTES = 8 * 2**20
+"""Files up to this size are hashed whenever they are looked for: a millisecond a megabyte (ours)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +66,28 @@ class EntryStatus:
 
 
 def _hub_entry(
-    name: str, *, title: str, repository: str, files: Sequence[str], licence: str, needed_by: str
+    name: str,
+    *,
+    title: str,
+    repository: str,
+    files: Sequence[str],
+    licence: str,
+    needed_by: str,
+    folder: str | None = None,
+    restrictions: str | None = None,
 ) -> Entry:
     return Entry(
         name=name,
         title=title,
         files=tuple(WeightsFile(name=file, sha256=None, bytes=None) for file in files),
-        sources=(HubSource(repository=repository, revision="main"),),
+        sources=(HubSource(repository=repository, revision="main", folder=folder),),
         licence=licence,
         needed_by=needed_by,
+        restrictions=restrictions,
     )
+
+
+_RAIL = "its attachment A lists uses that are forbidden, and binds models made from it too"
 
 
 # Of the mediapipe 0.10.21 wheel, the last that ships its models: file, SHA-256, bytes, folder in the wheel,
@@ -147,6 +165,32 @@ _ENTRIES = (
         files=("PixArt-XL-2-512x512.pth",),
         licence="CreativeML Open RAIL++-M",
         needed_by="train --stage 1 with the preset 'paper'",
+        restrictions=_RAIL,
+    ),
+    _hub_entry(
+        "pixart-alpha-512-diffusers",
+        title="The same transformer in diffusers' layout, for `weights convert`",
+        repository="PixArt-alpha/PixArt-XL-2-512x512",
+        folder="transformer",
+        files=("config.json", "diffusion_pytorch_model.safetensors"),
+        licence="CreativeML Open RAIL++-M",
+        needed_by="nothing that 'pixart-alpha-512' does not serve",
+        restrictions=_RAIL,
+    ),
+    Entry(
+        name="easyanimate-v1",
+        title="Motion module of EasyAnimate V1, an optional start of the temporal modules",
+        files=(WeightsFile(name="easyanimate_v1_mm.safetensors", sha256=None, bytes=None),),
+        sources=(
+            HttpsSource(
+                urls={
+                    "easyanimate_v1_mm.safetensors": "https://pai-aigc-photog.oss-cn-hangzhou.aliyuncs.com/"
+                    "easyanimate/Motion_Module/easyanimate_v1_mm.safetensors",
+                },
+            ),
+        ),
+        licence="Apache-2.0",
+        needed_by="weights convert --easyanimate, with the preset 'paper'",
     ),
     _hub_entry(
         "whisper-tiny",
@@ -268,7 +312,9 @@ def cache_folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """The folder of a pulled entry. Sizes are checked, hashes are not (`verify` and `pull` do).
+    """The folder of a pulled entry, looked over: sizes, and the pinned hashes of small files.
+
+    The runtimes of such small networks end the process on a damaged file. `verify` and `pull` check all.
 
     Raises WeightsError that names the missing or truncated files and `megactor weights pull NAME`.
     """
@@ -279,7 +325,7 @@ def find(name: str) -> Path:
     if absent:
         raise WeightsError(
             f"The weights '{name}' ({entry.title}) are not complete in '{folder}': "
-            f"{', '.join(absent)} missing or of the wrong size.",
+            f"{', '.join(absent)} missing or of the wrong size or content.",
             fix=f"Run `megactor weights pull {name}`.",
         )
     return folder
@@ -315,6 +361,75 @@ def pull(name: str, *, from_path: Path | None = None, on_progress: ProgressCallb
     return folder
 
 
+def pull_all(
+    names: Sequence[str], *, from_path: Path | None = None, on_progress: ProgressCallback | None = None
+) -> dict[str, Path]:
+    """`pull` for several entries, some at once; `on_progress` hears the sum of their bytes.
+
+    What one of them lacks stops none of the others. Raises WeightsError: for an unknown name before anything
+    is fetched, else the first entry's after all have ended.
+    """
+    for name in names:
+        _entry(name)
+    if len(names) == 1:
+        return {names[0]: pull(names[0], from_path=from_path, on_progress=on_progress)}
+    pulls = _Pulls(on_progress or _no_progress, from_path)
+    threads = [
+        threading.Thread(target=pulls.pull, args=(name,), daemon=True) for name in dict.fromkeys(names)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        pulls.stopped.set()
+        for thread in threads:
+            thread.join(timeout=STOP_SECONDS)
+        raise
+    failed = [pulls.errors[name] for name in names if name in pulls.errors]
+    if failed:
+        raise failed[0]
+    return {name: pulls.folders[name] for name in names}
+
+
+class _Pulls:
+    """Pulls in threads: what came out of each, and their progress together."""
+
+    def __init__(self, on_progress: ProgressCallback, from_path: Path | None) -> None:
+        self._on_progress, self._from_path = on_progress, from_path
+        self._lock, self._places = threading.Lock(), threading.Semaphore(PULLS_AT_ONCE)
+        self._progress: dict[str, tuple[int, int]] = {}
+        self.stopped = threading.Event()
+        self.folders: dict[str, Path] = {}
+        self.errors: dict[str, WeightsError] = {}
+
+    def pull(self, name: str) -> None:
+        with self._places:
+            try:
+                if not self.stopped.is_set():
+                    report = partial(self._report, name)
+                    self.folders[name] = pull(name, from_path=self._from_path, on_progress=report)
+            except WeightsError as error:
+                self.errors[name] = error
+            except _Stopped:
+                return
+
+    def _report(self, name: str, done: int, total: int) -> None:
+        if self.stopped.is_set():
+            raise _Stopped
+        with self._lock:
+            self._progress[name] = done, total
+            totals = [total for _, total in self._progress.values()]
+            self._on_progress(
+                sum(done for done, _ in self._progress.values()), sum(totals) if all(totals) else 0
+            )
+
+
+class _Stopped(Exception):
+    """Somebody pressed Ctrl-C while a thread was pulling."""
+
+
 def _entry(name: str) -> Entry:
     if name not in REGISTRY:
         raise WeightsError(
@@ -338,7 +453,7 @@ def _no_progress(_done: int, _total: int) -> None:
 def _read_manifest(folder: Path) -> dict[str, dict[str, str | int]]:
     """What `pull` recorded: file name -> sha256 and bytes; empty where there is no readable record."""
     try:
-        files = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))["files"]
+        files = read_json(folder / MANIFEST_NAME)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return files if isinstance(files, dict) else {}
@@ -348,7 +463,17 @@ def _looks_whole(path: Path, file: WeightsFile, recorded: dict[str, dict[str, st
     expected_bytes = file.bytes or recorded.get(file.name, {}).get("bytes")
     if expected_bytes is None:
         return False
-    return path.is_file() and path.stat().st_size == expected_bytes
+    if not path.is_file() or path.stat().st_size != expected_bytes:
+        return False
+    if file.sha256 is None or path.stat().st_size > HASHED_WHEN_FOUND_BYTES:
+        return True
+    return _small_hash(path, path.stat().st_mtime_ns) == file.sha256
+
+
+@lru_cache
+def _small_hash(path: Path, _changed: int) -> str | None:
+    """Networks are looked for again and again: each version of a file is hashed once."""
+    return _hash_if_readable(path)
 
 
 def _entry_status(entry: Entry) -> EntryStatus:
@@ -400,6 +525,7 @@ def _move_into_place(entry: Entry, staging: Path, folder: Path, *, source: str) 
     """Rename the staged files into the entry's folder; the record is written last."""
     require_writable_folder(folder)
     recorded = _read_manifest(folder)
+    flush_folder(staging)
     for file in entry.files:
         staged = staging / file.name
         if staged.is_file():

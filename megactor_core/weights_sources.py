@@ -4,6 +4,8 @@ Whatever the place, a file is copied with a cap on its length and checked agains
 there is one, before anybody sees it.
 """
 
+import fcntl
+import hashlib
 import http.client
 import os
 import shutil
@@ -13,7 +15,8 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,8 +28,10 @@ ProgressCallback = Callable[[int, int], None]
 """Called with (bytes done, bytes in all; 0 where the size is not known)."""
 
 COPY_BLOCK_BYTES = 1 << 20
-UNPINNED_FILE_CAP_BYTES = 4 << 30
+UNPINNED_FILE_CAP_BYTES = 6 << 30
 """No file of this registry comes near it; a source that sends more is broken or hostile."""
+PARTS_NAME = ".parts"
+"""Folder of the cache for downloads that broke off, by their address's hash."""
 PIP_TIMEOUT_SECONDS = 900
 HTTPS_TIMEOUT_SECONDS = 30
 
@@ -59,10 +64,13 @@ class HttpsSource:
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """Files of a model repository, through huggingface_hub (which resumes broken downloads)."""
+    """Files of a model repository, through huggingface_hub: it resumes broken downloads and honours its own
+    HF_ENDPOINT (a mirror), HF_TOKEN and HF_HUB_OFFLINE."""
 
     repository: str
     revision: str
+    folder: str | None = None
+    """Where in the repository they lie; None for its top."""
 
 
 Source = WheelSource | HttpsSource | HubSource
@@ -78,6 +86,8 @@ class Entry:
     sources: tuple[Source, ...]
     licence: str
     needed_by: str
+    restrictions: str | None = None
+    """What the licence forbids, in a sentence, where it is none of the usual free ones; said at a pull."""
 
     def file(self, name: str) -> WeightsFile | None:
         """The file of that name, or None."""
@@ -180,13 +190,88 @@ def _extract_wheel(
 def _fetch_https(source: HttpsSource, entry: Entry, staging: Path, on_progress: ProgressCallback) -> None:
     for file in entry.files:
         url = source.urls[file.name]
+        with _part_of(url, staging) as part:
+            try:
+                _download(url, part, file, on_progress)
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                raise _SourceError(f"{url}: {error}") from None
+            part.forget()
+            os.replace(part.path, staging / file.name)
+        _check(file, staging / file.name, where=url)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The beginning of a file, and beside it the tag by which its server knows this version of it."""
+
+    path: Path
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+    @property
+    def _tag_path(self) -> Path:
+        return self.path.with_suffix(".etag")
+
+    def tag(self) -> str | None:
         try:
-            with urllib.request.urlopen(url, timeout=HTTPS_TIMEOUT_SECONDS) as response:
-                if not response.geturl().startswith("https://"):
-                    raise _SourceError(f"{url} leads away from https")
-                _copy_capped(response, staging / file.name, file, where=url, on_progress=on_progress)
-        except (http.client.HTTPException, OSError, ValueError) as error:
-            raise _SourceError(f"{url}: {error}") from None
+            return self._tag_path.read_text(encoding="latin-1")
+        except OSError:
+            return None
+
+    def begin(self, tag: str | None) -> None:
+        """Start anew, with the file's tag where its server gives one that stands for its very bytes."""
+        self._tag_path.unlink(missing_ok=True)
+        self.path.write_bytes(b"")
+        if tag and not tag.startswith("W/"):
+            self._tag_path.write_text(tag, encoding="latin-1")
+
+    def forget(self) -> None:
+        self._tag_path.unlink(missing_ok=True)
+
+
+def _download(url: str, part: _Part, file: WeightsFile, on_progress: ProgressCallback) -> None:
+    """Get a file, or the rest of it where `part` holds its beginning and the server still has that file."""
+    begun, tag = part.bytes, part.tag()
+    goes_on = begun > 0 and tag is not None
+    request = (
+        urllib.request.Request(url, headers={"Range": f"bytes={begun}-", "If-Range": str(tag)})
+        if goes_on
+        else url
+    )
+    with urllib.request.urlopen(request, timeout=HTTPS_TIMEOUT_SECONDS) as response:
+        if not response.geturl().startswith("https://"):
+            raise _SourceError(f"{url} leads away from https")
+        if not (goes_on and response.status == http.client.PARTIAL_CONTENT):
+            part.begin(response.headers.get("ETag"))
+            begun = 0
+        with part.path.open("ab") as out:
+            _copy(response, out, file, where=url, done=begun, on_progress=on_progress)
+        if response.length:  # what is still to come when the connection has ended
+            raise ConnectionError(f"the connection ended {response.length} bytes before the file")
+
+
+@contextmanager
+def _part_of(url: str, staging: Path) -> Iterator[_Part]:
+    """Where a file is collected: kept when its download breaks off, for the next pull to go on with."""
+    path = staging.parent / PARTS_NAME / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process gets the same file: each by itself
+            path = staging / path.name
+            path.touch()
+        part = _Part(path)
+        try:
+            yield part
+        finally:
+            if path.exists() and (part.bytes == 0 or part.tag() is None):
+                path.unlink()
+                part.forget()
+            with suppress(OSError):  # others are in it
+                path.parent.rmdir()
 
 
 def _fetch_hub(source: HubSource, entry: Entry, staging: Path, on_progress: ProgressCallback) -> None:
@@ -199,8 +284,10 @@ def _fetch_hub(source: HubSource, entry: Entry, staging: Path, on_progress: Prog
     logging.set_verbosity_error()
     for file in entry.files:
         try:
-            got = Path(hf_hub_download(source.repository, file.name, revision=source.revision)).resolve()
-            _link_or_copy(got, staging / file.name)
+            got = hf_hub_download(
+                source.repository, file.name, subfolder=source.folder, revision=source.revision
+            )
+            _link_or_copy(Path(got).resolve(), staging / file.name)
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise _SourceError(f"{_describe(source)}: {file.name}: {first_line(error).rstrip('.')}") from None
         _check(file, staging / file.name, where=_describe(source))
@@ -222,7 +309,7 @@ def take_given(entry: Entry, path: Path, staging: Path, on_progress: ProgressCal
     try:
         if path.is_dir():
             _take_folder(entry, path, staging, on_progress)
-        elif path.suffix == ".whl":
+        elif path.suffix == ".whl" and path.is_file():
             _take_wheel(entry, path, staging, on_progress)
         elif path.is_file():
             _take_one(entry, path, staging, on_progress)
@@ -281,14 +368,26 @@ def _check(file: WeightsFile, path: Path, *, where: str) -> None:
 def _copy_capped(
     source: IO[bytes], target: Path, file: WeightsFile, *, where: str, on_progress: ProgressCallback
 ) -> None:
-    """Copy a stream to `target`, stopping as soon as it is longer than the file may be."""
-    cap_bytes = file.bytes or UNPINNED_FILE_CAP_BYTES
-    done = 0
+    """Copy a stream to `target` and check it."""
     with target.open("wb") as out:
-        while block := source.read(COPY_BLOCK_BYTES):
-            done += len(block)
-            if done > cap_bytes:
-                raise _SourceError(f"{where}: {file.name} is longer than {cap_bytes} bytes")
-            out.write(block)
-            on_progress(done, file.bytes or 0)
+        _copy(source, out, file, where=where, on_progress=on_progress)
     _check(file, target, where=where)
+
+
+def _copy(
+    source: IO[bytes],
+    out: IO[bytes],
+    file: WeightsFile,
+    *,
+    where: str,
+    done: int = 0,
+    on_progress: ProgressCallback,
+) -> None:
+    """Copy a stream that begins at byte `done`, stopping as soon as it is longer than the file may be."""
+    cap_bytes = file.bytes or UNPINNED_FILE_CAP_BYTES
+    while block := source.read(COPY_BLOCK_BYTES):
+        done += len(block)
+        if done > cap_bytes:
+            raise _SourceError(f"{where}: {file.name} is longer than {cap_bytes} bytes")
+        out.write(block)
+        on_progress(done, file.bytes or 0)

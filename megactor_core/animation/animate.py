@@ -9,6 +9,7 @@ import torch
 from megactor_core.animation.backoff import lowered_in, said_when_short
 from megactor_core.animation.conditions import read_conditions
 from megactor_core.animation.denoise import Sampling, denoise
+from megactor_core.animation.marks import open_key
 from megactor_core.animation.output import write_output
 from megactor_core.animation.plan import output_of, plan
 from megactor_core.animation.portrait import read_portrait
@@ -20,7 +21,9 @@ from megactor_core.errors import Interrupted, MegActorError, OutputError
 from megactor_core.faces.landmarks import prepare
 from megactor_core.listener import Listener, OnNote, OnProgress
 from megactor_core.models.checkpoint import EMBEDDED, Checkpoint, CheckpointInfo, load_checkpoint
-from megactor_core.models.device import resolve_device, resolve_dtype
+from megactor_core.models.compiled import compile_blocks
+from megactor_core.models.device import deterministic_algorithms, resolve_device, resolve_dtype
+from megactor_core.models.offload import Workbench
 
 
 def animate(
@@ -82,7 +85,7 @@ class Animator:
 
     def __init__(self, *, auto_device: str = "auto") -> None:
         self._auto_device = auto_device
-        self._kept: tuple[tuple[str, torch.device, torch.dtype], Checkpoint] | None = None
+        self._kept: tuple[tuple[object, ...], Checkpoint] | None = None
 
     @torch.no_grad()
     def animate(self, config: AnimateConfig, listener: Listener) -> AnimateReport:
@@ -92,33 +95,45 @@ class Animator:
         if report := finished(job):
             listener.note(f"'{report.output}' is finished already.")
             return report
+        key = open_key(config)  # before the work: what cannot be signed at its end is not begun
         prepare(config.landmarks, on_progress=listener.phase("getting the face models"))  # on first use
-        checkpoint = self._checkpoint(config, listener)
+        bench = Workbench(self._device(config), config.offload)
+        checkpoint = self._checkpoint(config, bench, listener)
+        sigma, autoencoder = checkpoint.sigma, checkpoint.autoencoder
         size_px = config.size or checkpoint.config.native_px
         portrait = read_portrait(job, size_px=size_px, trained_on=checkpoint.config.sampling.crop)
-        device = next(checkpoint.sigma.parameters()).device
         with (
+            deterministic_algorithms(config.deterministic),
             kept_when_interrupted(open_run(job, checkpoint)) as folder,
-            said_when_short(device, to=f"animate at {size_px} px", needs_less="A smaller --size"),
+            said_when_short(bench.device, to=f"animate at {size_px} px", needs_less="A smaller --size"),
         ):
             job.outputs.clear_half_written()
             previews = open_previews(job, folder, size_px=size_px)
-            conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
-            sampling = Sampling.of(config, checkpoint.config)
-            latents = denoise(checkpoint.sigma, conditions, sampling, folder, listener)
-            write_output(job, checkpoint, portrait, conditions, latents, folder, previews, listener)
+            with bench.holding(sigma.driven_encoder, autoencoder, checkpoint.audio_encoder):
+                conditions = read_conditions(job, checkpoint, portrait, folder, previews, listener)
+            with bench.holding(sigma):
+                latents = denoise(sigma, conditions, Sampling.of(config, sigma.config), folder, listener)
+            with bench.holding(autoencoder):
+                write_output(job, checkpoint, portrait, conditions, latents, folder, previews, listener, key)
             seconds = time.perf_counter() - start
             return describe(job, checkpoint, conditions, lowered=lowered_in(folder), seconds=seconds)
 
-    def _checkpoint(self, config: AnimateConfig, listener: Listener) -> Checkpoint:
-        folder = config.checkpoint or EMBEDDED
-        device = resolve_device(self._auto_device if config.device == "auto" else config.device)
-        key = (str(folder), device, resolve_dtype(config.dtype, device))
+    def _device(self, config: AnimateConfig) -> torch.device:
+        return resolve_device(self._auto_device if config.device == "auto" else config.device)
+
+    def _checkpoint(self, config: AnimateConfig, bench: Workbench, listener: Listener) -> Checkpoint:
+        folder, dtype = config.checkpoint or EMBEDDED, resolve_dtype(config.dtype, bench.device)
+        key = (str(folder), bench, dtype, config.compile, config.decode_tile)
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # two large models at once may not fit
-            with said_when_short(device, to=f"load '{folder}'", needs_less="--dtype bfloat16"):
-                self._kept = (key, load_checkpoint(folder, device=device, dtype=key[2]))
-            _say_what_it_knows(self._kept[1].info, listener)
+            with said_when_short(bench.home, to=f"load '{folder}'", needs_less="--dtype bfloat16"):
+                checkpoint = load_checkpoint(folder, device=bench.home, dtype=dtype)
+            if config.compile:
+                compile_blocks(checkpoint.sigma, bench.device)
+            if config.decode_tile is not None:
+                checkpoint.autoencoder.decode_in_tiles(config.decode_tile)
+            self._kept = (key, checkpoint)
+            _say_what_it_knows(checkpoint.info, listener)
         return self._kept[1]
 
 

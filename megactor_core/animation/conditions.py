@@ -32,6 +32,7 @@ from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.animation.timeline import driving_frames, output_frames
 from megactor_core.config.animate import AnimateConfig, MaskMode
 from megactor_core.config.model import LATENT_STRIDE_PX, ModelConfig
+from megactor_core.errors import first_line
 from megactor_core.listener import Listener
 from megactor_core.media.audio import Sound, fit_seconds, is_silent, to_mono
 from megactor_core.models.audio import AUDIO_HZ
@@ -135,6 +136,7 @@ def read_conditions(
     if known is None:
         known = _read_drivers(job, checkpoint, portrait, folder, previews, listener)
         folder.save({**folder.state(), "conditions": known})
+    _require_whole(known, folder, has_speech=job.speech is not None)
     config = checkpoint.config
     driving = open_driving(
         folder,
@@ -196,6 +198,25 @@ def _read_drivers(
     return known
 
 
+def _require_whole(known: Any, folder: RunFolder, *, has_speech: bool) -> None:
+    """Raise OutputError unless `known` is what `_read_drivers` returns, as it comes back from JSON."""
+
+    def are_numbers(name: str, least: int) -> bool:
+        values = known.get(name)
+        return isinstance(values, list | tuple) and all(type(v) in (int, bool) and v >= least for v in values)
+
+    is_whole = (
+        isinstance(known, dict)
+        and type(known.get("frames")) is int
+        and known["frames"] >= 1
+        and are_numbers("driven", 0)
+        and are_numbers("lost_frames", 0)
+        and (not has_speech or are_numbers("audio_shape", 1))
+    )
+    if not is_whole:
+        raise folder.damaged("its state does not say what was read of the drivers")
+
+
 def _known_length(job: Plan) -> int | None:
     """Frames of the output where the sound sets them; None where the driving video's own frames do."""
     if job.speech is None:
@@ -245,7 +266,10 @@ def _write_speech(
 
 
 def _open_speech(folder: RunFolder, shape: tuple[int, ...]) -> Speech:
-    index = np.load(folder.path / AUDIO_INDEX, allow_pickle=False)
+    try:
+        index = np.load(folder.path / AUDIO_INDEX, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise folder.damaged(f"{AUDIO_INDEX}: {first_line(error)}") from None
     return Speech(states=folder.file("audio", shape=shape), index=index)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from megactor_core.animation.backoff import WINDOWS, Batches, recorder
 from megactor_core.animation.conditions import Conditions
+from megactor_core.animation.fitting import fitting_windows
 from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.animation.windows import (
     Span,
@@ -43,12 +44,13 @@ class Sampling:
 
     steps: int
     guidance: float
+    guidance_interval: tuple[float, float]
     audio_scale: float
     seed: int
     noise: NoiseKind
     from_reference: bool
     window: WindowConfig
-    window_batch: int
+    window_batch: int | None
 
     @staticmethod
     def of(config: AnimateConfig, model: ModelConfig) -> "Sampling":
@@ -56,6 +58,7 @@ class Sampling:
         return Sampling(
             steps=model.sampling.steps if config.steps is None else config.steps,
             guidance=model.sampling.guidance if config.guidance is None else config.guidance,
+            guidance_interval=config.guidance_interval,
             audio_scale=config.audio_scale,
             seed=config.seed,
             noise=config.noise or model.sampling.noise,
@@ -63,6 +66,11 @@ class Sampling:
             window=config.window,
             window_batch=config.window_batch,
         )
+
+    def is_guided(self, step: int) -> bool:
+        """Whether a solver step needs the unconditional prediction too."""
+        low, high = self.guidance_interval
+        return self.guidance != 1 and low <= step / self.steps < high
 
 
 @torch.no_grad()
@@ -109,12 +117,22 @@ class _Clip:
         self.t = torch.zeros(1, dtype=torch.long, device=self.device)
         self.reference: list[KeysValues] = []
         self._batches = Batches(
-            WINDOWS, sampling.window_batch, device=self.device, on_lowered=recorder(folder, listener)
+            WINDOWS, self._windows_at_once(), device=self.device, on_lowered=recorder(folder, listener)
         )
         shape = tuple(conditions.reference_latent.shape[1:])
         self.prediction = folder.file("prediction", shape=shape)
         self._latents = [folder.file(f"latents-{parity}", shape=shape) for parity in (0, 1)]
         self._past = [folder.file(f"past-{parity}", shape=shape) for parity in (0, 1)]
+
+    def _windows_at_once(self) -> int:
+        return self.sampling.window_batch or fitting_windows(
+            self.sigma.config,
+            device=self.device,
+            item_bytes=self.dtype.itemsize,
+            size_px=self.conditions.size_px,
+            frames=self.sampling.window.frames,
+            guided=self.sampling.guidance != 1,
+        )
 
     def latents(self, step: int) -> FrameFile:
         """Latents before solver step `step`; two files take turns."""
@@ -162,7 +180,7 @@ class _Clip:
         blended = self.sampling.window.scheme == "overlap"
         if blended:
             self._clear_prediction()
-        predict = partial(self._predict_windows, self.latents(step))
+        predict = partial(self._predict_windows, self.latents(step), is_guided=self.sampling.is_guided(step))
         for group in of_equal_length(spans):
             for batch, predicted in self._batches.run(predict, group):
                 for (start, stop), part in zip(batch, predicted, strict=True):
@@ -189,13 +207,13 @@ class _Clip:
             self.latents(step + 1).write(start, following.numpy())
             self._past[(step + 1) % 2].write(start, estimate.numpy())
 
-    def _predict_windows(self, latents: FrameFile, group: Sequence[Span]) -> np.ndarray:
-        """Guided prediction of G windows of equal length: (G, W, C, H, W')."""
+    def _predict_windows(self, latents: FrameFile, group: Sequence[Span], *, is_guided: bool) -> np.ndarray:
+        """Prediction of G windows of equal length: (G, W, C, H, W')."""
         noisy = torch.from_numpy(np.stack([latents.read(start, stop) for start, stop in group]))
         noisy = noisy.to(self.device, self.dtype)
         frames = torch.tensor([range(start, stop) for start, stop in group])  # (G, W)
         conditional = self._run(noisy, frames, null=False)
-        if self.sampling.guidance == 1:
+        if not is_guided:
             return conditional.numpy()
         return guide(conditional, self._run(noisy, frames, null=True), scale=self.sampling.guidance).numpy()
 

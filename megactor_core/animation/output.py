@@ -12,18 +12,21 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from megactor_core.animation.ahead import ahead
 from megactor_core.animation.backoff import FRAMES, Batches, Lowering, OnLowered, recorder
+from megactor_core.animation.badge import Badge
 from megactor_core.animation.conditions import Conditions
+from megactor_core.animation.marks import facts_of, seal_of, tags_of
 from megactor_core.animation.plan import Plan
 from megactor_core.animation.portrait import Portrait
 from megactor_core.animation.previews import Previews
-from megactor_core.animation.report import tags
 from megactor_core.animation.store import FrameFile, RunFolder
 from megactor_core.listener import Listener
 from megactor_core.media.image import contact_sheet, side_by_side, write_image
 from megactor_core.media.video_writer import VideoWriter
 from megactor_core.models.autoencoder import Autoencoder
 from megactor_core.models.checkpoint import Checkpoint
+from megactor_core.provenance.certificates import SigningKey
 
 SHEET_COLUMNS = 8
 
@@ -37,12 +40,17 @@ def write_output(
     folder: RunFolder,
     previews: Previews | None,
     listener: Listener,
+    key: SigningKey | None = None,
 ) -> None:
     """Decode the clip's latents, a record (C, H, W) a frame; write video, comparison and contact sheet.
 
-    Frames stream from the decoder into the files; each file appears under its name when it is complete.
+    Frames stream from the decoder into the files; each file appears under its name when it is complete, and
+    signed where there is a `key`. Both videos carry the badge; the contact sheet, made for looking at single
+    pictures, does not.
     """
     count, size_px = conditions.frames, conditions.size_px
+    badge = Badge.of(job.config, frames=count, side_px=size_px)
+    facts = facts_of(job, checkpoint, badge)
     look = _Look(portrait.picture, previews, conditions.followed)
     sampled: list[tuple[int, np.ndarray]] = []
     columns = set(np.linspace(0, count - 1, min(SHEET_COLUMNS, count)).round().astype(int).tolist())
@@ -51,14 +59,16 @@ def write_output(
         "height": size_px,
         "quality": job.config.quality,
         "sound": job.soundtrack,
-        "tags": tags(job, checkpoint),
+        "tags": tags_of(facts),
     }
     with ExitStack() as stack:
-        video = stack.enter_context(VideoWriter(job.outputs.video, width=size_px, **common))
+        seal = seal_of(job.outputs.video, job, facts, key)
+        video = stack.enter_context(VideoWriter(job.outputs.video, width=size_px, seal=seal, **common))
         compare = None
         if job.outputs.compare is not None:
+            seal = seal_of(job.outputs.compare, job, facts, key)
             compare = stack.enter_context(
-                VideoWriter(job.outputs.compare, width=look.tiles * size_px, **common)
+                VideoWriter(job.outputs.compare, width=look.tiles * size_px, seal=seal, **common)
             )
         frames = decode_frames(
             checkpoint.autoencoder,
@@ -68,9 +78,10 @@ def write_output(
             on_lowered=recorder(folder, listener),
         )
         for number, frame in enumerate(frames):
-            video.write(frame)
+            marked = badge.on(number, frame)
+            video.write(marked)
             if compare is not None:
-                compare.write(look.side_by_side(number, frame))
+                compare.write(look.side_by_side(number, marked))
             if number in columns:
                 sampled.append((number, frame))
             listener.progress("writing", number + 1, count)
@@ -103,7 +114,7 @@ def decode_frames(
         return rearrange(pictures, "n c h w -> n h w c").numpy()
 
     batches = Batches(FRAMES, batch, device=weight.device, on_lowered=on_lowered)
-    for _, frames in batches.run(decode, range(count)):
+    for _, frames in ahead(batches.run(decode, range(count))):
         yield from frames
 
 

@@ -11,7 +11,9 @@ from megactor_core.media.audio import Sound, read_sound
 from megactor_core.media.video import VideoInfo, probe_video
 
 OUTPUT_FOLDER = Path("outputs")
-CADENCE = frozenset({"window_batch", "decode_batch", "device", "resume", "overwrite", "output"})
+CADENCE = frozenset(
+    {"window_batch", "decode_batch", "device", "compile", "offload", "resume", "overwrite", "output"}
+)
 """Settings that change how the work is done but not what comes out: they may change on resume."""
 
 

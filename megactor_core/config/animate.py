@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -16,6 +16,8 @@ LandmarkBackEnd = Literal["mediapipe", "dwpose"]
 LostFacePolicy = Literal["hold", "interpolate", "skip", "fail"]
 DrivingEnd = Literal["pingpong", "hold", "stop"]
 MaskMode = Literal["paper", "strict", "off"]
+Offload = Literal["off", "parts", "blocks"]
+BadgePlacement = Literal["start", "always", "off"]
 
 
 def _exact_rate(value: object) -> object:
@@ -29,6 +31,9 @@ def _exact_rate(value: object) -> object:
 Rate = Annotated[
     Fraction, BeforeValidator(_exact_rate), Field(gt=0, le=240), PlainSerializer(str, return_type=str)
 ]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class CropConfig(Config):
@@ -109,6 +114,9 @@ class AnimateConfig(Config):
     """Solver steps. None: the checkpoint's."""
     guidance: float | None = Field(None, ge=0, le=100)
     """Classifier-free guidance. None: the checkpoint's; 1 computes no unconditional rows."""
+    guidance_interval: tuple[Share, Share] = (0.0, 1.0)
+    """The part of the solver's steps that is guided, as shares of them from noise, 0, to picture, 1; the
+    others compute no unconditional rows (Kynkaanniemi et al. 2024). 0 to 1 guides every step."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the noise."""
     noise: NoiseKind | None = None
@@ -139,14 +147,27 @@ class AnimateConfig(Config):
     Off unless asked for: the paper does not smooth, and smoothing flattens quick nods."""
 
     window: WindowConfig = WindowConfig()
-    window_batch: int = Field(1, ge=1)
-    """Windows denoised at once; memory grows with it, results do not change."""
+    window_batch: int | None = Field(None, ge=1)
+    """Windows denoised at once; memory grows with it, results do not change. None: as many as free memory
+    holds on a GPU, one on a CPU."""
     decode_batch: int = Field(4, ge=1)
     """Frames decoded at once; memory grows with it, results do not change."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on CUDA, else float32. float16 is refused on a CPU."""
+    deterministic: bool = False
+    """Use only algorithms that give the same bits each time on one machine, and one window at a time unless
+    `window_batch` says otherwise: slower on a GPU."""
+    compile: bool = False
+    """Compile the denoiser's blocks (torch.compile): a wait at the first step for faster ones after it, and
+    sums that are rounded otherwise."""
+    offload: Offload = "off"
+    """Keep the parts that do not work in the CPU's memory, for a GPU with little: whole `parts`, or the
+    `blocks` of the transformers too, whose weights then travel at every step. Results do not change."""
+    decode_tile: int | None = Field(None, ge=256, multiple_of=64)
+    """Decode in overlapping tiles of so many pixels, by the public autoencoder: less memory for large
+    pictures, at a change of the picture. None: whole."""
 
     quality: Literal["high", "lossless"] = "high"
     """Coding of the video: `high` is visually lossless and plays everywhere; `lossless` keeps every pixel for
@@ -156,10 +177,29 @@ class AnimateConfig(Config):
     contact_sheet: bool = False
     """Also write <output>.sheet.png: driver, driving patches and result over time."""
 
+    badge: BadgePlacement = "start"
+    """A visible "AI GENERATED" in the top right corner: for the first seconds, always, or off. The choice is
+    recorded in the video."""
+    badge_seconds: float = Field(3.0, gt=0)
+    """How long `start` shows the badge; at most the whole video."""
+    provenance: bool = True
+    """Sign the videos: a C2PA manifest says how they were made, and a change of the file breaks it."""
+    c2pa_cert: Path | None = None
+    """Certificate chain (PEM, leaf first) to sign with. None: a key of this user's own, made on first use."""
+    c2pa_key: Path | None = None
+    """Private key (PEM) of that certificate."""
+
     crop: CropConfig = CropConfig()
     box: BoxConfig = BoxConfig()
     amplitude: AmplitudeConfig = AmplitudeConfig()
     limits: MediaLimits = MediaLimits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fix_what_free_memory_would_choose(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("deterministic") is True:
+            return values | {"window_batch": values.get("window_batch") or 1}
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -169,10 +209,19 @@ class AnimateConfig(Config):
                 f"size = {self.size} is not a multiple of {SIZE_MULTIPLE_PX}; "
                 f"use {low} or {low + SIZE_MULTIPLE_PX}"
             )
+        first, last = self.guidance_interval
+        if first >= last:
+            raise ValueError(f"guidance_interval = [{first:g}, {last:g}] holds no step; give a rising pair")
+        if self.compile and self.offload == "blocks":
+            raise ValueError("compile cannot go with offload = blocks, whose weights come and go; use parts")
         if self.window.scheme == "overlap" and self.window.overlap >= self.window.frames:
             raise ValueError(
                 f"window.overlap = {self.window.overlap} must be below window.frames = {self.window.frames}"
             )
         if self.regions is not None and not self.regions:
             raise ValueError("regions is empty; leave --driving out to use no visual driver")
+        if (self.c2pa_cert is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_cert and c2pa_key belong together; one of them is missing")
+        if self.c2pa_cert is not None and not self.provenance:
+            raise ValueError("c2pa_cert is given, but provenance is off; leave one of them out")
         return self

@@ -33,7 +33,17 @@ Mode = Literal["A", "V", "A+V"]
 NO_EFFECT_ON_CLIPS = frozenset(
     {
         *("generated", "real", "checkpoint", "data", "output", "compare", "modes", "split", "clips"),
-        *("batch_size", "device", "protocol", "left_open", "quoted", "bootstrap_seed", "generate", "control"),
+        *(
+            "batch_size",
+            "device",
+            "deterministic",
+            "protocol",
+            "left_open",
+            "quoted",
+            "bootstrap_seed",
+            "generate",
+            "control",
+        ),
         *("metrics", "protocol_metrics", "limits", "cache_features"),
         *EngineConfig.model_fields,
     }
@@ -74,8 +84,9 @@ class GenerateConfig(Config):
     """Amplitude of the driving head motion, eq. 4."""
     seconds: float | None = Field(None, gt=0)
     """Animate at most so much of every clip."""
-    window_batch: int = Field(1, ge=1)
-    """Windows denoised at once; memory grows with it, results do not change."""
+    window_batch: int | None = Field(None, ge=1)
+    """Windows denoised at once; memory grows with it, results do not change. None: as many as free memory
+    holds on a GPU, one on a CPU."""
     decode_batch: int = Field(4, ge=1)
     """Frames decoded at once; memory grows with it, results do not change."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -156,6 +167,9 @@ class EvaluateConfig(EngineConfig):
 
     batch_size: int = Field(16, ge=1, le=1024)
     """Frames decoded before they are measured; memory grows with it, results do not change."""
+    deterministic: bool = False
+    """Animate by algorithms that give the same bits each time on one machine, one window at a time unless
+    `generate.window_batch` says otherwise: slower on a GPU. The metrics' networks always run so."""
     device: str = "auto"
     """Where networks run: auto, cpu, cuda, cuda:1."""
     bootstrap_seed: int = Field(0, ge=0, lt=2**63)

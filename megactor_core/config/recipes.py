@@ -4,6 +4,7 @@ Where a setting is given twice: option > `--set` > recipe > default. Paths insid
 working directory, as paths on the command line are.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,11 +248,12 @@ def copy_recipe(full_name: str, destination: Path) -> Path:
     """
     recipe = find_shipped_recipe(full_name)
     target = destination / recipe.path.name if destination.is_dir() else destination
+    if os.path.lexists(target):
+        raise OutputError(f"'{target}' exists already.", fix="Give another name.")
     try:
-        with target.open("xb") as file:
-            file.write(recipe.path.read_bytes())
-    except FileExistsError:
-        raise OutputError(f"'{target}' exists already.", fix="Give another name.") from None
+        os.stat(target.parent)  # a mistyped folder is not made
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(recipe.path.read_bytes())
     except OSError as error:
         raise OutputError(f"'{target}' cannot be written ({error.strerror}).") from None
     return target

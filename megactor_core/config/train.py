@@ -130,6 +130,8 @@ class TrainConfig(Config):
     """Processes that read samples ahead; 0 reads between the steps. Samples do not depend on it."""
     gradient_checkpointing: bool = False
     """Recompute blocks in the backward pass: less memory, about a third more time."""
+    deterministic: bool = False
+    """Use only algorithms that give the same bits each time on one machine: slower on a GPU."""
     compile: bool = False
     """Compile the denoiser's blocks (torch.compile): pays on a GPU after minutes of warming up."""
     track: Literal["none", "tensorboard"] = "none"

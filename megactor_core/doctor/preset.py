@@ -291,6 +291,8 @@ class _Choice:
     size_px: int
     frames: int
     decode_batch: int
+    in_parts: bool = False
+    """Whether only the parts that work are on the device."""
 
     def memory(self) -> AnimateMemory:
         return count_animate(
@@ -305,7 +307,9 @@ class _Choice:
 
     def total_bytes(self) -> int:
         """With the process itself where tensors are in the same memory."""
-        return self.memory().total + (PROCESS_BYTES if self.device == "cpu" else 0)
+        memory = self.memory()
+        tensors = memory.total_in_parts if self.in_parts else memory.total
+        return tensors + (PROCESS_BYTES if self.device == "cpu" else 0)
 
     def fits(self, available_bytes: int) -> bool:
         return _fits(self.total_bytes(), available_bytes)
@@ -319,6 +323,7 @@ def _remedies(choice: _Choice, available_bytes: int) -> Iterator[Remedy]:
     """Each on top of those before it, until it fits: first what changes no result."""
     changes: list[tuple[str, dict[str, Any], str]] = [
         ("--set decode_batch=1", {"decode_batch": 1}, "the same result"),
+        *([("--set offload=parts", {"in_parts": True}, "the same result")] if choice.device != "cpu" else []),
         ("--dtype bfloat16", {"dtype": "bfloat16"}, "other rounding"),
         (f"--set window.frames={choice.frames // 2}", {"frames": choice.frames // 2}, "another result"),
         (f"--size {choice.size_px // 2}", {"size_px": choice.size_px // 2}, "a smaller picture"),

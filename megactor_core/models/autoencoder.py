@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from megactor_core.config.model import LATENT_STRIDE_PX, AutoencoderConfig
+from megactor_core.errors import ConfigError
 from megactor_core.models.pretrained import load_pretrained
 
 _NO_LOG_VARIANCE = -30.0
@@ -45,6 +46,21 @@ class Autoencoder(nn.Module):
         if isinstance(latents, Tensor):
             return latents, torch.full_like(latents, _NO_LOG_VARIANCE)
         return latents.latent_dist.mean, latents.latent_dist.logvar
+
+    def decode_in_tiles(self, side_px: int) -> None:
+        """Decode by overlapping tiles of so many pixels from now on, blended at their borders [S diffusers].
+
+        Each tile is normed by itself, so that pictures change. Raises ConfigError for the small autoencoder.
+        """
+        enable: Any = getattr(self.network, "enable_tiling", None)
+        if enable is None:
+            raise ConfigError(
+                f"decode_tile = {side_px}, but the autoencoder of this checkpoint has no tiles.",
+                fix="Leave decode_tile out; decode_batch=1 takes the least memory.",
+            )
+        enable()
+        self.network.tile_sample_min_size = side_px  # type: ignore[assignment]
+        self.network.tile_latent_min_size = side_px // LATENT_STRIDE_PX  # type: ignore[assignment]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """Where and in which precision a model runs, and how full it is there."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -44,6 +47,26 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise ConfigError("--dtype float16 does not run well on a CPU.", fix="Use float32 or bfloat16.")
     return DTYPES[name]
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Let torch use only what gives the same bits each time on one machine, where `wanted`.
+
+    Operations that have no such form raise RuntimeError. cuBLAS reads its setting where a process first uses
+    it.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

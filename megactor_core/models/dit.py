@@ -111,6 +111,8 @@ class Backbone(nn.Module):
     `recompute` trades time for memory in training: a block keeps its input only and runs again backwards.
     """
 
+    blocks: nn.ModuleList
+
     def __init__(self, config: ModelConfig, *, in_channels: int) -> None:
         super().__init__()
         self.config = config

@@ -74,6 +74,12 @@ class AnimateMemory:
         """The largest moment of all."""
         return max(self.denoising, self.decoding)
 
+    @property
+    def total_in_parts(self) -> int:
+        """The same on a device that holds only the parts that work (`offload=parts`)."""
+        denoising = self.sigma + max(self.reference_keys + self.window, self.reference_step)
+        return max(denoising, self.autoencoder + self.decode)
+
 
 def count_animate(
     config: ModelConfig,

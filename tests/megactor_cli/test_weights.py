@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from megactor_core import weights as core_weights
+from megactor_core.errors import WeightsError
 from megactor_core.weights import REGISTRY
 
 
@@ -50,16 +51,29 @@ def test_unknown_weights_offer_the_known_ones(megactor) -> None:
 def test_pull_passes_the_path_on_and_tells_the_folder(megactor, monkeypatch, tmp_path) -> None:
     asked = []
 
-    def pull(name, *, from_path, on_progress):
-        asked.append((name, from_path))
+    def pull_all(names, *, from_path, on_progress):
+        asked.append((names, from_path))
         on_progress(10, 10)
-        return tmp_path / name
+        return {name: tmp_path / name for name in names}
 
-    monkeypatch.setattr("megactor_cli.weights.pull", pull)
+    monkeypatch.setattr("megactor_cli.weights.pull_all", pull_all)
     result = megactor("weights", "pull", "whisper-tiny", "--from", "here", "--json")
-    assert asked == [("whisper-tiny", Path("here"))]
+    assert asked == [(["whisper-tiny"], Path("here"))]
     assert json.loads(result.out) == {"whisper-tiny": str(tmp_path / "whisper-tiny")}
     assert "pulling whisper-tiny: 10/10" in result.err
+    assert "is under" not in result.err
+
+
+def test_a_restrictive_licence_is_told_before_the_file_is_fetched(megactor, monkeypatch, tmp_path) -> None:
+    def pull_all(names, *, from_path, on_progress):
+        raise WeightsError("nothing was fetched")
+
+    monkeypatch.setattr("megactor_cli.weights.pull_all", pull_all)
+    said = megactor("weights", "pull", "whisper-tiny", "pixart-alpha-512").err
+    assert said.index("pixart-alpha-512 is under CreativeML Open RAIL++-M") < said.index(
+        "nothing was fetched"
+    )
+    assert "whisper-tiny is under" not in said
 
 
 def test_init_passes_preset_and_seed_on(megactor, monkeypatch) -> None:

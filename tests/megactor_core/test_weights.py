@@ -4,14 +4,16 @@ import hashlib
 import io
 import json
 import subprocess
+import threading
 import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from megactor_core import weights
+from megactor_core import weights, weights_sources
 from megactor_core.errors import WeightsError
 from megactor_core.weights_sources import Entry, HttpsSource, HubSource, WeightsFile, WheelSource
 
@@ -80,9 +82,12 @@ def _pip_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Response(io.BytesIO):
-    def __init__(self, data: bytes, url: str) -> None:
+    """As http.client has it: `length` is what is still to come."""
+
+    def __init__(self, data: bytes, url: str, *, status: int = 200, tag: str | None = None) -> None:
         super().__init__(data)
-        self._url = url
+        self._url, self.status, self.length = url, status, 0
+        self.headers = {} if tag is None else {"ETag": tag}
 
     def geturl(self) -> str:
         return self._url
@@ -98,6 +103,126 @@ def _https_gives(
         return _Response(content[name], url.replace("https", scheme))
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
+
+
+class _Server:
+    """Serves one.bin and two.bin with ranges as HTTP has them; answers break off after `breaks_at` bytes."""
+
+    def __init__(self, tag: str | None = '"v1"') -> None:
+        self.tag, self.breaks_at, self.ranges = tag, 10**9, list[str | None]()
+        self.content = dict(CONTENT)
+
+    def urlopen(self, request: str | urllib.request.Request, timeout: float) -> _Response:
+        is_plain = isinstance(request, str)
+        url = request if is_plain else request.full_url
+        asked = None if is_plain else request.get_header("Range")
+        whole = self.content[url.rsplit("/", 1)[-1]]
+        if url.endswith("two.bin"):
+            self.ranges.append(asked)
+        goes_on = asked is not None and request.get_header("If-range") == self.tag
+        data = whole[int(asked[6:-1]) :] if goes_on else whole
+        response = _Response(data[: self.breaks_at], url, status=206 if goes_on else 200, tag=self.tag)
+        response.length = max(0, len(data) - self.breaks_at)
+        return response
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> _Server:
+    _pip_fails(monkeypatch)
+    server = _Server()
+    monkeypatch.setattr("urllib.request.urlopen", server.urlopen)
+    return server
+
+
+def test_a_download_that_broke_off_goes_on(cache: Path, server: _Server) -> None:
+    server.breaks_at = 15  # all of one.bin, not of two.bin
+    with pytest.raises(WeightsError, match="ended 8 bytes before the file"):
+        weights.pull("toy")
+    assert not (cache / "toy").exists()
+    server.breaks_at = 10**9
+    weights.pull("toy")
+    assert server.ranges == [None, "bytes=15-"]
+    assert (cache / "toy" / "two.bin").read_bytes() == CONTENT["two.bin"]
+    assert not _leftovers(cache)
+
+
+def test_a_download_does_not_go_on_with_another_file(cache: Path, server: _Server) -> None:
+    """The server says by its tag that the file changed meanwhile, and sends all of it."""
+    server.breaks_at, server.tag = 15, '"v0"'
+    server.content = {name: data.swapcase() for name, data in CONTENT.items()}
+    server.content["one.bin"] = CONTENT["one.bin"]
+    with pytest.raises(WeightsError):
+        weights.pull("toy")
+    server.breaks_at, server.tag, server.content = 10**9, '"v1"', dict(CONTENT)
+    weights.pull("toy")
+    assert (cache / "toy" / "two.bin").read_bytes() == CONTENT["two.bin"]
+
+
+@pytest.mark.parametrize("tag", [None, 'W/"weak"'])
+def test_without_a_strong_tag_a_download_begins_anew(cache: Path, server: _Server, tag: str | None) -> None:
+    server.breaks_at, server.tag = 15, tag
+    with pytest.raises(WeightsError):
+        weights.pull("toy")
+    assert not _leftovers(cache)
+    server.breaks_at = 10**9
+    weights.pull("toy")
+    assert server.ranges == [None, None]
+
+
+def test_a_wrong_file_is_not_kept_to_go_on_with(cache: Path, server: _Server) -> None:
+    server.content["two.bin"] = CONTENT["two.bin"].upper()
+    with pytest.raises(WeightsError, match="has SHA-256"):
+        weights.pull("toy")
+    assert not _leftovers(cache)
+
+
+def test_two_processes_may_pull_the_same_at_once(cache: Path, server: _Server) -> None:
+    """The second finds the part in use, and gets the file by itself."""
+    cache.mkdir()
+    with weights_sources._part_of("https://example.org/two.bin", cache / "first") as held:
+        held.begin('"v1"')
+        weights.pull("toy")
+        assert held.bytes == 0
+    assert (cache / "toy" / "two.bin").read_bytes() == CONTENT["two.bin"]
+
+
+# ---------------------------------------------------------------- several at once
+
+
+def test_several_are_pulled_at_once_and_their_bytes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2, timeout=60)
+
+    def pull(name: str, *, from_path: Path | None, on_progress: Callable[[int, int], None]) -> Path:
+        meeting.wait()  # both are at work
+        on_progress(1 if name == "toy" else 10, 100)
+        return Path(name)
+
+    monkeypatch.setattr(weights, "pull", pull)
+    heard: list[tuple[int, int]] = []
+    folders = weights.pull_all(["hub-toy", "toy", "toy"], on_progress=lambda *now: heard.append(now))
+    assert folders == {"hub-toy": Path("hub-toy"), "toy": Path("toy")}
+    assert heard[-1] == (11, 200)
+
+
+def test_one_that_fails_stops_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled: list[str] = []
+
+    def pull(name: str, **_options: object) -> Path:
+        if name == "toy":
+            raise WeightsError("no route to toy")
+        pulled.append(name)
+        return Path(name)
+
+    monkeypatch.setattr(weights, "pull", pull)
+    with pytest.raises(WeightsError, match="no route to toy"):
+        weights.pull_all(["toy", "hub-toy"])
+    assert pulled == ["hub-toy"]
+
+
+def test_an_unknown_name_is_refused_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "pull", lambda *_given, **_options: pytest.fail("something was fetched"))
+    with pytest.raises(WeightsError, match="no weights named 'toi'"):
+        weights.pull_all(["toy", "toi"])
 
 
 def _leftovers(cache: Path) -> list[str]:
@@ -304,7 +429,7 @@ def test_the_hub_source_takes_what_the_hub_client_gives(
     (tmp_path / "blob").write_bytes(b"as published")
     asked: list[tuple[str, str, str]] = []
 
-    def download(repository: str, name: str, *, revision: str) -> str:
+    def download(repository: str, name: str, *, subfolder: str | None, revision: str) -> str:
         asked.append((repository, name, revision))
         return str(tmp_path / "blob")
 
@@ -317,7 +442,7 @@ def test_the_hub_source_takes_what_the_hub_client_gives(
 def test_an_unreachable_hub_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def download(repository: str, name: str, *, revision: str) -> str:
+    def download(repository: str, name: str, *, subfolder: str | None, revision: str) -> str:
         raise LocalEntryNotFoundError("cannot reach the hub\nlong explanation")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)

@@ -188,7 +188,7 @@ def test_cached_memory_of_a_gpu_is_given_back_between_tries(monkeypatch: pytest.
 
 @pytest.fixture
 def config(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> AnimateConfig:
-    """30 frames in windows of 7 that move: 5 or 6 windows a step."""
+    """30 frames in windows of 7 that move: 5 or 6 windows a step. Unsigned, to compare bytes."""
     return AnimateConfig(
         reference=media / "portrait.png",
         driving=media / "driver.mp4",
@@ -200,6 +200,7 @@ def config(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> AnimateCon
         window={"frames": 7},
         window_batch=1,
         decode_batch=1,
+        provenance=False,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from megactor_core.animation import plan, portrait
+from megactor_core.animation import output, plan, portrait
 from megactor_core.animation.animate import animate
 from megactor_core.animation.driving import ENCODE_FRAMES
 from megactor_core.animation.windows import step_windows
@@ -112,6 +112,18 @@ def test_denoiser_and_reference(
     assert counts["reference forwards"] == counts["reference projections"] == steps
 
 
+@pytest.mark.parametrize(
+    ("interval", "guided"), [((0.0, 1.0), 5), ((0.2, 0.8), 3), ((0.0, 0.4), 2), ((0.99, 1.0), 0)]
+)
+def test_only_guided_steps_have_unconditional_rows(
+    run: Run, interval: tuple[float, float], guided: int
+) -> None:
+    window = {"frames": 10, "shift": 0}
+    counts = run(visual=False, guidance=2.0, guidance_interval=interval, steps=5, window=window)
+    assert counts["windows"] == 5 * 3
+    assert counts["null windows"] == guided * 3
+
+
 def test_reference_keys_are_projected_once_a_block_and_step(run: Run) -> None:
     """Beyond that, attention projects what it attends to: its own tokens, or the sound."""
     counts = run(steps=2, guidance=2.0, window={"frames": 10, "shift": 0})
@@ -161,9 +173,14 @@ def test_absent_drivers_cost_nothing(run: Run) -> None:
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 @pytest.mark.parametrize("window", [{"frames": 16}, {"frames": 8, "scheme": "overlap"}])
 def test_all_work_is_the_formulas(
-    run: Run, speaking_checkpoint: Path, guidance: float, window: dict[str, Any]
+    run: Run,
+    speaking_checkpoint: Path,
+    guidance: float,
+    window: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every matrix product and convolution of a whole run is one that the formulas count."""
+    monkeypatch.setattr(output, "ahead", iter)  # the counter sees its own thread alone
     fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _sdpa_flops}
     with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         run(steps=2, guidance=guidance, window=window)

@@ -59,6 +59,47 @@ def test_window_batch_1_and_4_agree(latents_of: Any, config: AnimateConfig, sche
     np.testing.assert_allclose(one, four, rtol=0, atol=1e-5 * max(1, np.abs(one).max()))
 
 
+@pytest.mark.parametrize("offload", ["parts", "blocks"])
+def test_offload_changes_no_number(latents_of: Any, config: AnimateConfig, offload: str) -> None:
+    np.testing.assert_array_equal(latents_of(config.updated(offload=offload)), latents_of(config))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_compiled_blocks_agree_through_the_whole_run(
+    latents_of: Any, config: AnimateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masked and not, guided and not, with reference and without: nothing falls back to being uncompiled."""
+    import torch._dynamo.config
+
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    config = config.updated(steps=2, regions=("eyes",), window={"frames": 15, "shift": 0})
+    plain, compiled = latents_of(config), latents_of(config.updated(compile=True))
+    np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
+
+
+def test_compiling_cannot_go_with_weights_that_come_and_go() -> None:
+    with pytest.raises(ValueError, match="compile cannot go with offload = blocks"):
+        AnimateConfig(compile=True, offload="blocks")
+
+
+def test_guidance_acts_in_its_interval_alone(latents_of: Any, config: AnimateConfig) -> None:
+    def latents(**settings: Any) -> np.ndarray:
+        return np.array(latents_of(config.updated(**settings)))
+
+    unguided = latents(guidance=1.0)
+    np.testing.assert_array_equal(latents(guidance_interval=(0.99, 1.0)), unguided)
+    np.testing.assert_array_equal(latents(guidance_interval=(0.0, 1.0)), latents())
+    middle = latents(guidance_interval=(0.3, 0.6))
+    assert np.abs(middle - unguided).max() > 1e-3
+    assert np.abs(middle - latents()).max() > 1e-3
+
+
+def test_an_interval_without_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"guidance_interval = \[0.5, 0.5\] holds no step"):
+        AnimateConfig(guidance_interval=(0.5, 0.5))
+
+
 def test_the_null_branch_knows_nothing(
     config: AnimateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

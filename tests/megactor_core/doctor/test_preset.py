@@ -96,6 +96,14 @@ def test_what_fits_in_no_way_says_so() -> None:
     assert gpu.remedies[-1].settings == "--size 256"
 
 
+def test_a_gpu_may_leave_the_parts_that_do_not_work_to_the_cpu() -> None:
+    full, *_, gpu = examined("paper", ("cpu", 8 * GB), ("cuda:0", 43 * GB // 10)).modes
+    assert [remedy.settings for remedy in gpu.remedies] == ["--set decode_batch=1", "--set offload=parts"]
+    assert gpu.remedies_fit
+    assert round(gpu.remedies[-1].total_bytes / GB, 1) == 3.7
+    assert "--set offload=parts" not in [remedy.settings for remedy in full.remedies]
+
+
 def test_every_gpu_is_a_mode_and_time_is_in_proportion_to_pace_and_length() -> None:
     devices = (("cpu", 64 * GB), ("cuda:0", 80 * GB), ("cuda:1", 24 * GB))
     report = examined("paper", *devices)

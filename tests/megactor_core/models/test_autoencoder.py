@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from megactor_core.config.model import BLOCK_WAVES, AutoencoderConfig, ModelConfig
+from megactor_core.errors import ConfigError
 from megactor_core.models.autoencoder import Autoencoder, PatchAutoencoder, block_basis, load_kl
 
 
@@ -201,6 +202,23 @@ def test_kl_parity_with_diffusers(kl: tuple[Path, AutoencoderKL], size: tuple[in
     raw = model.decode(latents / 0.18215).sample
     torch.testing.assert_close(decoded, (raw / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)
     assert decoded.std() > 0
+
+
+def test_tiles_change_large_pictures_alone(kl: tuple[Path, AutoencoderKL]) -> None:
+    """A picture that fits one tile is decoded whole; a larger one is normed tile by tile."""
+    plain, tiled = (Autoencoder(load_kl(kl[0]), scaling_factor=0.18215) for _ in range(2))
+    tiled.decode_in_tiles(256)
+    small, large = torch.randn(1, 4, 32, 32), torch.randn(1, 4, 48, 48)
+    assert torch.equal(tiled.decode(small), plain.decode(small))
+    pieces, whole = tiled.decode(large), plain.decode(large)
+    assert pieces.shape == whole.shape
+    assert not torch.equal(pieces, whole)
+    assert (pieces - whole).abs().mean() < 0.05
+
+
+def test_the_small_autoencoder_has_no_tiles() -> None:
+    with pytest.raises(ConfigError, match="decode_tile = 256, but the autoencoder of this checkpoint has no"):
+        untrained("tiny").decode_in_tiles(256)
 
 
 def test_kl_is_frozen(kl: tuple[Path, AutoencoderKL]) -> None:
