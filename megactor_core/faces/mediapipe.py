@@ -8,7 +8,7 @@ Every network runs on one thread, so results do not depend on the machine's core
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ REGION_SCALE = 1.5
 MESH_SIZE_PX = 192
 MESH_RIGHT_EYE_OUTER, MESH_LEFT_EYE_OUTER = 33, 263
 WIDER_LOOKS = (1.0, 1.4, 1.7)
-"""Sides of the squares in which a detected face is looked for until the mesh sees one, in multiples of the
-usual one (not in the paper): the mesh may miss a face of a dozen pixels in one, and be sure in the next."""
+"""Where the mesh is sure of no face, each detected one is looked for in squares of these sides, in multiples
+of the usual one (not in the paper): a face of a dozen pixels may be missed in one, and sure in the next."""
 MAX_LOOKS = 4
 STEADY_SHIFT = 0.08
 """A followed face that is off its region's middle by more than this share of its size is looked at again, so
@@ -166,27 +166,38 @@ class MediaPipeFaces:
         return now
 
     def _mesh_all(
-        self, image: np.ndarray, detections: list[Detection], present: Sequence[MeshFace]
+        self,
+        image: np.ndarray,
+        detections: Sequence[Detection],
+        present: Sequence[MeshFace],
+        *,
+        look: Callable[[np.ndarray, Detection], MeshFace | None] | None = None,
     ) -> list[MeshFace]:
         """The meshes of the detections that are faces and not among `present`."""
+        look = look or self._mesh_of_detection
         found: list[MeshFace] = []
         for detection in detections:
             taken = [face.box for face in (*present, *found)]
             if any(iou(detection.box, box) > SAME_FACE_IOU for box in taken):
                 continue
-            face = self._mesh_of_detection(image, detection)
+            face = look(image, detection)
             if face is not None and not any(iou(face.box, box) > SAME_FACE_IOU for box in taken):
                 found.append(face)
         return found
 
     def _mesh_of_detection(self, image: np.ndarray, detection: Detection) -> MeshFace | None:
-        region = _region_of_detection(detection)
-        looks = (self._run_mesh(image, region.widened(by)) for by in WIDER_LOOKS)
-        first = next((face for face in looks if face is not None), None)
+        first = self._run_mesh(image, _region_of_detection(detection))
         if first is None:
             return None
         # A second look through the mesh's own region, so that a fresh face and a followed one agree.
-        return self._run_mesh(image, _region_of_mesh(first.mesh)) or first
+        return self._run_mesh(image, _region_of_mesh(first.mesh))
+
+    def _mesh_of_wider_looks(self, image: np.ndarray, detection: Detection) -> MeshFace | None:
+        """The last resort: the first look that shows a face, improved by a second where that shows it too."""
+        region = _region_of_detection(detection)
+        looks = (self._run_mesh(image, region.widened(by)) for by in WIDER_LOOKS)
+        first = next((face for face in looks if face is not None), None)
+        return None if first is None else self._run_mesh(image, _region_of_mesh(first.mesh)) or first
 
     def _run_mesh(self, image: np.ndarray, region: Region) -> MeshFace | None:
         crop = warp_image(image, region.to_matrix(MESH_SIZE_PX), size_px=MESH_SIZE_PX, border="replicate")
@@ -198,13 +209,19 @@ class MediaPipeFaces:
         return MeshFace(mesh=region.to_image(flat, MESH_SIZE_PX), score=score)
 
     def _search_tiles(self, image: np.ndarray) -> list[MeshFace]:
-        """Search overlapping square tiles, large ones first, until one size of them shows a face."""
+        """Search overlapping square tiles, large ones first, until one size of them shows a face.
+
+        Where none does, look more widely at what was detected in any.
+        """
+        seen: list[Detection] = []
         for share in TILE_SHARES:
             detections = [d for tile in _tiles(image, share) for d in self._full_range.detect(image, tile)]
             detections.sort(key=lambda detection: -detection.score)
             if found := self._mesh_all(image, detections, []):
                 return found
-        return []
+            seen += detections
+        seen.sort(key=lambda detection: -detection.score)
+        return self._mesh_all(image, seen, [], look=self._mesh_of_wider_looks)
 
 
 _LOADED = threading.local()

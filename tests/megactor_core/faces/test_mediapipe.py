@@ -103,20 +103,38 @@ class _MeshSure(MediaPipeFaces):
         return _square_face(region.x, 10) if low <= region.side <= high else None
 
 
+class _Detects:
+    """A detector that sees one face of 10 pixels, but in tiles alone."""
+
+    def __init__(self, tile_px: float) -> None:
+        self._tile_px = tile_px
+
+    def detect(self, _image: np.ndarray, region: Region) -> list[mediapipe.Detection]:
+        if region.side > self._tile_px:
+            return []
+        eyes = np.array([[53.0, 54], [57, 54]])
+        return [mediapipe.Detection(box=np.array([50.0, 50, 60, 60]), eyes=eyes, score=0.9)]
+
+
+def _searched(*sides: float) -> tuple[_MeshSure, list[MeshFace]]:
+    networks = _MeshSure(*sides)
+    networks._short_range = networks._full_range = _Detects(tile_px=100)  # type: ignore[assignment]
+    _, found = networks.step(np.zeros((128, 128, 3), np.uint8), [], thorough=True)
+    return networks, found
+
+
 def test_a_face_that_the_mesh_sees_in_a_wider_square_only_is_found() -> None:
-    picture = np.zeros((128, 128, 3), np.uint8)
-    detection = mediapipe.Detection(
-        box=np.array([50.0, 50, 60, 60]), eyes=np.array([[53.0, 54], [57, 54]]), score=0.9
-    )
-    usual = _MeshSure(15, 16)
-    assert usual._mesh_of_detection(picture, detection) is not None
-    assert usual.looks[0] == 15
-    wider = _MeshSure(20, 22)
-    found = wider._mesh_of_detection(picture, detection)
-    assert found is not None
-    assert wider.looks[:2] == [15, 21]
-    assert found.box[0] == 55, "the second look, in the mesh's own square, was in vain: the first one stays"
-    assert _MeshSure(1000, 1001)._mesh_of_detection(picture, detection) is None
+    networks, found = _searched(20, 22)
+    assert [face.box[0] for face in found] == [55], "its second look was in vain: the first one stays"
+    assert networks.looks[-3:] == [15, 21, pytest.approx(15)]
+
+
+def test_wider_squares_are_the_last_resort() -> None:
+    """What the usual one shows is taken as ever: a search that went on would have found other faces."""
+    networks, found = _searched(14, 16)
+    assert len(found) == 1
+    assert 21 not in networks.looks
+    assert _searched(1000, 1001)[1] == []
 
 
 @pytest.mark.parametrize("share", mediapipe.TILE_SHARES)
