@@ -105,7 +105,12 @@ def work(task: Task) -> Done:
         raise MegActorError("A worker was given rows before it was started.")
     _bench.prepare(task.segment)
     start = time.monotonic()
-    outcomes = _bench.run(task.rows, segment=task.segment, last_death=task.last_death)
+    try:
+        outcomes = _bench.run(task.rows, segment=task.segment, last_death=task.last_death)
+    except MemoryError:
+        # Outside of a row: its successor begins with free memory, and does again what is not committed.
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise
     return Done(outcomes, time.monotonic() - start)
 
 

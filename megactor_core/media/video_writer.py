@@ -1,11 +1,12 @@
 """Writing video: H.264 and AAC in an mp4 file that is whole under its final name, or not there at all."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import av
 import av.error
@@ -106,7 +107,8 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         with _as_output_error(self.path):
-            self._container = _open_for_writing(self._fragments, movflags=_FRAGMENTED, tags=self._tags)
+            self._file = _WrittenFile(self._fragments)
+            self._container = _open_for_writing(self._file, movflags=_FRAGMENTED, tags=self._tags)
         self._picture_stream = self._add_picture()
         self._sound_stream = self._add_sound()
         return self
@@ -118,8 +120,9 @@ class VideoWriter:
             if kind is None:
                 self._finish()
         finally:
-            with suppress(av.error.FFmpegError):
+            with suppress(av.error.FFmpegError, OSError):
                 self._container.close()
+            self._file.close()
             with suppress(OSError):
                 self._fragments.unlink(missing_ok=True)
 
@@ -200,6 +203,7 @@ class VideoWriter:
                 if stream is not None:
                     self._container.mux(stream.encode(None))
             self._container.close()
+            self._file.require_whole()
             with atomic_path(self.path) as temporary:
                 self._write_final(temporary)
 
@@ -230,15 +234,45 @@ def _require_writable_video(
         raise ValueError(f"H.264 in 4:2:0 takes even sizes, not {width} x {height}")
 
 
-def _open_for_writing(path: Path, *, movflags: str, tags: dict[str, str]) -> OutputContainer:
+class _WrittenFile(io.FileIO):
+    """A new file that remembers an error in writing: FFmpeg passes over some, and goes on behind the gap."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w")
+        self.name = file_url(path)  # by which FFmpeg reads it again to put the index in front
+        self._failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._failure = error
+            raise
+        return len(content)
+
+    def require_whole(self) -> None:
+        """Raise the error of a write that failed, whatever became of it since."""
+        if self._failure is not None:
+            raise self._failure
+
+
+def _open_for_writing(file: _WrittenFile, *, movflags: str, tags: dict[str, str]) -> OutputContainer:
     options = {"movflags": movflags, "flush_packets": "1", "movie_timescale": str(_TICKS_PER_SECOND)}
-    container = av.open(file_url(path), mode="w", format="mp4", container_options=options)
+    container = av.open(file, mode="w", format="mp4", container_options=options)
     container.metadata.update(tags)
     return container
 
 
 def _remux_for_streaming(source: Path, target: Path, *, tags: dict[str, str]) -> None:
     """Copy the packets, untouched, to a file with its index in front."""
+    with _WrittenFile(target) as file:
+        _copy_packets(source, file, tags=tags)
+        file.require_whole()
+
+
+def _copy_packets(source: Path, target: _WrittenFile, *, tags: dict[str, str]) -> None:
     with (
         av.open(file_url(source), mode="r", format="mp4") as fragments,
         _open_for_writing(target, movflags=_INDEX_IN_FRONT, tags=tags) as output,

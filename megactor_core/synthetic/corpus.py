@@ -31,13 +31,15 @@ from megactor_core.engine.job import run_job
 from megactor_core.engine.journal import Journal
 from megactor_core.engine.stage import ROW_ID, Needs, Outcome, Row, WorkerContext
 from megactor_core.errors import ConfigError, Interrupted, MegActorError, OutputError
-from megactor_core.files import atomic_path, require_writable_folder
+from megactor_core.files import atomic_path, require_writable_folder, sole_owner
 from megactor_core.listener import OnNote, OnProgress
 from megactor_core.synthetic.film import film_clip
 from megactor_core.synthetic.plan import DATASET, ClipPlan, clip_facts, plan_clip
 from megactor_core.synthetic.sheet import write_sheet
 
 CONFIG_FILE, MANIFEST_FILE, SHEET_FILE, JOURNAL = "config.yaml", "manifest.parquet", "sheet.png", "journal"
+LOCK = f"{JOURNAL}/corpus.lock"
+"""Held by the run that is at work."""
 PHASE = "filming clips"
 
 
@@ -116,15 +118,20 @@ def make_corpus(
     Raises OutputError where the folder holds something else or cannot be written, Interrupted on Ctrl-C (the
     same call goes on), and MegActorError where clips could not be made.
     """
-    started = time.monotonic()
     _require_own_folder(config)
     require_writable_folder(config.output)
+    with sole_owner(config.output / LOCK):
+        return _make(config, on_progress or _nobody_listens, on_note)
+
+
+def _make(config: SynthConfig, on_progress: OnProgress, on_note: OnNote | None) -> SynthReport:
+    started = time.monotonic()
     save_config(_as_saved(config), config.output / CONFIG_FILE)
     missing = _missing(config)
     if missing and on_note and len(missing) < config.clips:
         on_note(f"{config.clips - len(missing)} of {config.clips} clips are there already.")
     if missing:
-        _film_all(missing, config, on_progress or _nobody_listens)
+        _film_all(missing, config, on_progress)
         _remove_leftovers(config.output)
         Journal(config.output / JOURNAL).forget_marks()
     wall_seconds = time.monotonic() - started

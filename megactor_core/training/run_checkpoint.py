@@ -11,8 +11,10 @@ Parameters that the stage does not train are in checkpoints/start/, an ordinary 
 once. No state of a random generator is kept: every draw is made from (seed, number).
 """
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,16 @@ def save_state(run: Path, state: RunState, *, keep: int) -> Path:
         write_json(temporary / STATE, asdict(state.progress))
         write_json(temporary / MANIFEST, {name: _fingerprint(temporary / name) for name in sorted(_FILES)})
     for old in step_folders(run)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint, which loses its name first: a part of one is none."""
+    hidden = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    with suppress(OSError):
+        os.rename(folder, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def newest_valid(run: Path, on_damage: Callable[[str], None]) -> Path | None:
