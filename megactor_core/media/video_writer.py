@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -20,6 +21,7 @@ from megactor_core.errors import OutputError
 from megactor_core.files import atomic_path, temporary_beside
 from megactor_core.media.audio import Sound, fit_seconds, resample
 from megactor_core.media.container import file_url
+from megactor_core.signals import undisturbed
 
 Quality = Literal["high", "lossless"]
 Seal = Callable[[Path, Path], None]
@@ -121,7 +123,7 @@ class VideoWriter:
                 self._finish()
         finally:
             with suppress(av.error.FFmpegError, OSError):
-                self._container.close()
+                undisturbed(self._container.close)
             self._file.close()
             with suppress(OSError):
                 self._fragments.unlink(missing_ok=True)
@@ -136,7 +138,7 @@ class VideoWriter:
         picture = self._encodable(frame)
         picture.pts, picture.time_base = self.frames, 1 / self._video_fps
         with _as_output_error(self.path):
-            self._container.mux(self._picture_stream.encode(picture))
+            self._mux(self._picture_stream.encode(picture))
             self.frames += 1
             self._write_sound()
 
@@ -190,8 +192,12 @@ class VideoWriter:
         )
         block.sample_rate, block.pts = part.audio_hz, begin
         block.time_base = Fraction(1, part.audio_hz)
-        self._container.mux(self._sound_stream.encode(block))
+        self._mux(self._sound_stream.encode(block))
         self._samples_written = end
+
+    def _mux(self, packets: list[Packet]) -> None:
+        """Write packets; a signal waits, which FFmpeg would not hand on from our file's `write`."""
+        undisturbed(lambda: self._container.mux(packets))
 
     def _finish(self) -> None:
         if not self.frames:
@@ -201,8 +207,8 @@ class VideoWriter:
         with _as_output_error(self.path):
             for stream in (self._picture_stream, self._sound_stream):
                 if stream is not None:
-                    self._container.mux(stream.encode(None))
-            self._container.close()
+                    self._mux(stream.encode(None))
+            undisturbed(self._container.close)
             self._file.require_whole()
             with atomic_path(self.path) as temporary:
                 self._write_final(temporary)
@@ -268,7 +274,7 @@ def _open_for_writing(file: _WrittenFile, *, movflags: str, tags: dict[str, str]
 def _remux_for_streaming(source: Path, target: Path, *, tags: dict[str, str]) -> None:
     """Copy the packets, untouched, to a file with its index in front."""
     with _WrittenFile(target) as file:
-        _copy_packets(source, file, tags=tags)
+        undisturbed(lambda: _copy_packets(source, file, tags=tags))
         file.require_whole()
 
 

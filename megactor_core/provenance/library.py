@@ -1,13 +1,9 @@
-"""The c2pa library, as it is used here: no network, no thumbnails, little memory, and signals that arrive."""
+"""The c2pa library, as it is used here: no network, no thumbnails, little memory."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from c2pa import Context
-
-Result = TypeVar("Result")
 
 _SETTINGS: Final[dict[str, Any]] = {
     "builder": {"thumbnail": {"enabled": False}},  # pictures of people stay out of what is signed
@@ -23,13 +19,3 @@ def context(*, anchors_pem: bytes = b"") -> "Context":
 
     trust = {"trust": {"user_anchors": anchors_pem.decode("ascii", "replace")}} if anchors_pem else {}
     return Context.from_dict({**_SETTINGS, **trust})
-
-
-def undisturbed(work: Callable[[], Result]) -> Result:
-    """Do `work` in a thread of its own.
-
-    The library reads and writes through callbacks. Ctrl-C or a signal's exception that came up inside one
-    would be lost and printed; here it waits for the end of the work, and is raised then.
-    """
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(work).result()

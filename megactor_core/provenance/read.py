@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from megactor_core.errors import first_line
-from megactor_core.provenance.library import context, undisturbed
+from megactor_core.provenance.library import context
 from megactor_core.provenance.manifest import FACTS_LABEL, VIDEO_FORMAT, ingredient_rows
+from megactor_core.signals import undisturbed
 
 State = Literal["trusted", "valid", "altered", "invalid", "absent"]
 """Signed by a key below an anchor; signed by an unknown key and unchanged; changed after signing; unchanged,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from megactor_core.errors import MediaError, MegActorError, first_line
 from megactor_core.provenance.certificates import SigningKey
-from megactor_core.provenance.library import context, undisturbed
+from megactor_core.provenance.library import context
 from megactor_core.provenance.manifest import VIDEO_FORMAT, Ingredient, Manifest
+from megactor_core.signals import undisturbed
 
 if TYPE_CHECKING:
     from c2pa import Builder
