@@ -90,6 +90,8 @@ def load_checkpoint(
     config = info.model
     sigma = _fill(Sigma, config, folder / SIGMA).eval()
     autoencoder = load_autoencoder(config, folder)
+    if config.autoencoder.kind == "patch":  # its small convolutions take 0.7 of the time so
+        autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     audio_encoder = load_audio_encoder(config, folder)
     return Checkpoint(
         folder=folder,
