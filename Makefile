@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: setup demo test test-fast lint golden audit
+.PHONY: setup demo test test-fast lint golden audit reliability
 
 setup: $(VENV)/.ready
 
@@ -36,3 +36,9 @@ audit: setup
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip install --quiet pip-audit
 	$(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python3*/site-packages
+
+# The tables of docs/reliability.md: a quarter of an hour, and hours with MOST=0, which takes every call.
+MOST ?= 4
+reliability: setup
+	$(BIN)/python tests/hostile/count.py
+	$(BIN)/python tests/faults/count.py $(MOST)
