@@ -208,11 +208,15 @@ def _unflushed(calls: Sequence[Sequence[str]], case: Path) -> list[str]:
 
 
 def _trials(calls: Sequence[Sequence[str]], most: int, name: str) -> Iterator[tuple[str, int]]:
-    """All pairs of a kind and a call, or `most` of each kind, drawn so that they are spread over the run."""
+    """All pairs of a kind and a call, or `most` of each kind, drawn so that they are spread over the run.
+
+    One alone is of half of the kinds; the next command in the table has the other half.
+    """
     rng = np.random.default_rng([SEED, *name.encode()])
     count = min(most, len(calls)) if most else len(calls)
     edges = np.linspace(0, len(calls), count + 1).astype(int)
-    for kind in KINDS:
+    half = [command.name for command in COMMANDS].index(name) % 2
+    for kind in list(KINDS)[half::2] if most == 1 else KINDS:
         for start, end in itertools.pairwise(edges):
             yield kind, int(rng.integers(start, end))
 

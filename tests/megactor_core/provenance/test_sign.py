@@ -225,5 +225,10 @@ def test_a_signal_while_signing_arrives(sign: Sign, monkeypatch: pytest.MonkeyPa
         return write(file, content)
 
     monkeypatch.setattr(sign_module._Remembering, "write", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        sign()
+    # A shell starts what runs in the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sign()
+    finally:
+        signal.signal(signal.SIGINT, before)
