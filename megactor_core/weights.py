@@ -402,7 +402,7 @@ class _Pulls:
         self._progress: dict[str, tuple[int, int]] = {}
         self.stopped = threading.Event()
         self.folders: dict[str, Path] = {}
-        self.errors: dict[str, WeightsError] = {}
+        self.errors: dict[str, Exception] = {}
 
     def pull(self, name: str) -> None:
         with self._places:
@@ -410,10 +410,10 @@ class _Pulls:
                 if not self.stopped.is_set():
                     report = partial(self._report, name)
                     self.folders[name] = pull(name, from_path=self._from_path, on_progress=report)
-            except WeightsError as error:
-                self.errors[name] = error
             except _Stopped:
                 return
+            except Exception as error:  # a full disk, say: whoever waits for the thread raises it
+                self.errors[name] = error
 
     def _report(self, name: str, done: int, total: int) -> None:
         if self.stopped.is_set():
