@@ -1,9 +1,11 @@
 """What every test shares: where the real clips are, which tests can run here, hypothesis without clocks."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -80,3 +82,19 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def load_module() -> Callable[..., ModuleType]:
+    """load_module(path, name="..."): a module that lies beside tests; they cannot import each other."""
+
+    def load(path: Path, *, name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load

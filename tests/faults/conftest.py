@@ -1,7 +1,5 @@
 """The trials, which run in a process of their own."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,14 +11,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def fault_count() -> ModuleType:
+def fault_count(load_module: Callable[..., ModuleType]) -> ModuleType:
     """The module count."""
-    spec = importlib.util.spec_from_file_location("fault_count", HERE / "count.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(HERE / "count.py", name="fault_count")
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +31,8 @@ def fault_trials(
 
 
 @pytest.fixture(scope="session")
-def fault_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fault_clips(load_module: Callable[..., ModuleType], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two clips of a talking man, with sound."""
-    spec = importlib.util.spec_from_file_location("fault_commands", HERE / "fault_commands.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fault_commands"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("inputs")
-    module.make_inputs(folder)
+    load_module(HERE / "fault_commands.py", name="fault_commands").make_inputs(folder)
     return folder / "clips"

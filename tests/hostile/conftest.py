@@ -1,6 +1,5 @@
 """The trials, which run in processes of their own, and the embedded example."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,14 +12,9 @@ EXAMPLE = HERE.parents[1] / "megactor_core/assets/example"
 
 
 @pytest.fixture(scope="session")
-def count() -> ModuleType:
+def count(load_module: Callable[..., ModuleType]) -> ModuleType:
     """The module count."""
-    spec = importlib.util.spec_from_file_location("hostile_count", HERE / "count.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(HERE / "count.py", name="hostile_count")
 
 
 @pytest.fixture(scope="session")
