@@ -60,9 +60,14 @@ class AnimateMemory:
         return self.sigma + self.autoencoder + self.audio_encoder
 
     @property
+    def step(self) -> int:
+        """The largest moment of a solver step, without weights."""
+        return max(self.reference_keys + self.window, self.reference_step)
+
+    @property
     def denoising(self) -> int:
         """Weights and the largest moment of a solver step."""
-        return self.weights + max(self.reference_keys + self.window, self.reference_step)
+        return self.weights + self.step
 
     @property
     def decoding(self) -> int:
@@ -77,8 +82,7 @@ class AnimateMemory:
     @property
     def total_in_parts(self) -> int:
         """The same on a device that holds only the parts that work (`offload=parts`)."""
-        denoising = self.sigma + max(self.reference_keys + self.window, self.reference_step)
-        return max(denoising, self.autoencoder + self.decode)
+        return max(self.sigma + self.step, self.autoencoder + self.decode)
 
 
 def count_animate(
