@@ -1,18 +1,44 @@
 """Work that Ctrl-C and other signals must not cut through."""
 
+import signal
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import TypeVar
 
 Result = TypeVar("Result")
 
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+"""Those that this tool gives handlers that raise; the others end the process, or are ignored."""
+
 
 def undisturbed(work: Callable[[], Result]) -> Result:
-    """Do `work` in a thread of its own.
+    """Do `work`, and only then what the signals that came meanwhile ask for, one after the other.
 
-    For libraries that read and write through our callbacks: an exception of a signal, which comes up in the
-    main thread alone, would be lost inside one, and printed. Here it waits for the end of the work, and is
-    raised then.
+    For libraries that read and write through our callbacks: an exception of a signal's handler would be lost
+    inside one, and printed. Off the main thread, where no handler runs, this is the work alone.
     """
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(work).result()
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    before = {number: signal.getsignal(number) for number in _HELD}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+    came: list[int] = []
+    working = True
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        # One that comes between two lines below may leave this handler behind: it then acts as the old one.
+        if working:
+            came.append(number)
+        else:
+            handlers[signal.Signals(number)](number, frame)
+
+    try:
+        for number in handlers:
+            signal.signal(number, hold)
+        return work()
+    finally:
+        working = False
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)

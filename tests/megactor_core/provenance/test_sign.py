@@ -217,7 +217,10 @@ def test_why_it_cannot_be_written_is_said(sign: Sign, monkeypatch: pytest.Monkey
 
 
 def test_a_signal_while_signing_arrives(sign: Sign, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be lost inside the library's callbacks: it waits for the end of the work."""
+    """It would be lost inside the library's callbacks: it waits for the end of the work.
+
+    Here it comes with every write, so that none may be left over for whatever runs next.
+    """
     write = sign_module._Remembering.write
 
     def interrupt(file: object, content: object) -> int:
