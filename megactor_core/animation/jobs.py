@@ -26,9 +26,8 @@ from megactor_core.engine.parts import outcome_of
 from megactor_core.engine.stage import ROW_ID, ROW_VERSION, Needs, Outcome, Rejected, Row, WorkerContext
 from megactor_core.errors import Interrupted, MegActorError, OutOfMemory
 from megactor_core.faces.landmarks import prepare
-from megactor_core.files import sha256_of
 from megactor_core.listener import Listener, OnNote, OnProgress
-from megactor_core.models.checkpoint import EMBEDDED, MANIFEST
+from megactor_core.models.checkpoint import EMBEDDED, MANIFEST, checkpoint_sha256
 
 JOB_TIMEOUT_SECONDS: Final = 86_400.0
 """A day for one job, for long clips on slow machines; `timeout_seconds` sets another."""
@@ -217,8 +216,8 @@ class _Teller:
 
 def _rows(configs: Sequence[AnimateConfig], journal: Journal) -> list[Row]:
     before = {row[ROW_ID]: row for row in journal.results(map(row_id, configs))}
-    manifests = {config.checkpoint or EMBEDDED for config in configs}
-    weights = {folder: _identity_of_weights(folder / MANIFEST) for folder in manifests}
+    folders = {config.checkpoint or EMBEDDED for config in configs}
+    weights = {folder: checkpoint_sha256(folder) for folder in folders}
     rows: list[Row] = []
     for config in configs:
         name = row_id(config)
@@ -256,11 +255,6 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return None if found is None else (found.st_size, found.st_mtime_ns)
-
-
-def _identity_of_weights(manifest: Path) -> str | None:
-    """The hash of a checkpoint's manifest, which holds that of every file; None where there is none."""
-    return sha256_of(manifest) if manifest.is_file() else None
 
 
 def _weights_gb(manifest: Path) -> float:

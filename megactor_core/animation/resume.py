@@ -16,17 +16,19 @@ from megactor_core.errors import (
     UsageError,
 )
 from megactor_core.files import read_json, sha256_of
-from megactor_core.models.checkpoint import Checkpoint
+from megactor_core.models.checkpoint import EMBEDDED, Checkpoint, checkpoint_sha256
 
 
 def finished(job: Plan) -> AnimateReport | None:
-    """The report of a finished run of the same settings whose video is whole, where --resume asks for it."""
+    """The report of a finished run of the same settings, inputs and weights whose video is whole.
+
+    None without --resume, and where the work is to be done.
+    """
     if not job.config.resume:
         return None
     try:
         description = read_json(job.outputs.description)
-        same = _identity(description["config"]) == _identity(job.config.model_dump(mode="json"))
-        if same and description["inputs"] == job.input_hashes() and _is_whole(job, description):
+        if _is_of_this_run(job, description) and _is_whole(job, description):
             report = AnimateReport.from_json(description)
             _clear_away(RunFolder.of(job.outputs.video))
             return report
@@ -125,6 +127,14 @@ def _require_same_run(folder: RunFolder, wanted: dict[str, Any]) -> None:
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in CADENCE}
+
+
+def _is_of_this_run(job: Plan, description: dict[str, Any]) -> bool:
+    return (
+        _identity(description["config"]) == _identity(job.config.model_dump(mode="json"))
+        and description["inputs"] == job.input_hashes()
+        and description["checkpoint_sha256"] == checkpoint_sha256(job.config.checkpoint or EMBEDDED)
+    )
 
 
 def _is_whole(job: Plan, description: dict[str, Any]) -> bool:

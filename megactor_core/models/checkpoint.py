@@ -66,7 +66,7 @@ class Checkpoint:
     folder: Path
     info: CheckpointInfo
     sha256: str
-    """Of manifest.json, which holds the hash of every file."""
+    """Of manifest.json, see `checkpoint_sha256`."""
     sigma: Sigma
     autoencoder: Autoencoder
     audio_encoder: AudioEncoder
@@ -243,6 +243,15 @@ def _verify(folder: Path) -> str:
                 fix="Copy the checkpoint again.",
             )
     return sha256_of(folder / MANIFEST)
+
+
+def checkpoint_sha256(folder: Path) -> str | None:
+    """The hash of a checkpoint's manifest, which holds that of every file; None where there is none.
+
+    It names the checkpoint without reading its weights, which it does not verify.
+    """
+    manifest = folder / MANIFEST
+    return sha256_of(manifest) if manifest.is_file() else None
 
 
 def _fill(make: Callable[[Any], M], config: Any, path: Path) -> M:

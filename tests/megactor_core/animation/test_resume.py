@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from megactor_core.animation.animate import AnimateReport, animate
 from megactor_core.animation.store import RunFolder
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.errors import ConfigError, Interrupted, OutputError
+from megactor_core.files import read_json, sha256_of, write_json
+from megactor_core.models.checkpoint import MANIFEST, SIGMA
 from megactor_core.models.dit import Denoiser
 
 STEPS = 5
@@ -146,6 +150,22 @@ def test_a_damaged_or_other_result_is_made_again(config: AnimateConfig) -> None:
     output(config).write_bytes(whole[:-10])
     assert animate(config.updated(resume=True)).output.read_bytes() == whole
     assert animate(config.updated(resume=True, seed=4)).output.read_bytes() != whole
+
+
+def test_a_result_of_other_weights_is_made_again(config: AnimateConfig, tmp_path: Path) -> None:
+    """A checkpoint that was trained on, under the same name."""
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(config.checkpoint, folder)
+    config = config.updated(checkpoint=folder)
+    first = animate(config).output.read_bytes()
+    weights = load_file(folder / SIGMA)
+    save_file({name: value * 1.01 for name, value in weights.items()}, folder / SIGMA)
+    manifest = read_json(folder / MANIFEST)
+    manifest[SIGMA]["sha256"] = sha256_of(folder / SIGMA)
+    write_json(folder / MANIFEST, manifest)
+    second = animate(config.updated(resume=True)).output.read_bytes()
+    assert second != first
+    assert second == animate(config.updated(resume=True)).output.read_bytes()
 
 
 def test_resume_with_nothing_to_resume_starts(config: AnimateConfig) -> None:
