@@ -25,7 +25,7 @@ def fault_trials(
         pytest.skip(fault_count.missing())
 
     def run(plan: dict[str, int]) -> list[dict[str, Any]]:
-        return fault_count.run_trials(plan, tmp_path_factory.mktemp("faults"))
+        return list(fault_count.run_trials(plan, tmp_path_factory.mktemp("faults")))
 
     return run
 

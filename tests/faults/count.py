@@ -2,6 +2,7 @@
 
 python tests/faults/count.py            eight calls of each command with each fault
 python tests/faults/count.py 0          every call: hours
+python tests/faults/count.py 0 killed   every call with that fault alone
 """
 
 import json
@@ -11,14 +12,17 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 DISK_BYTES = 7 * 8 + 1024 + (1 << 22)
 """Of the file that failing_disk.c maps."""
-KINDS = ("killed", "full", "broken", "read-only", "terminated", "interrupted", "second run")
+AT_CALLS = ("killed", "full", "broken", "read-only", "terminated", "interrupted")
+KINDS = (*AT_CALLS, "second run")
 LOSSES = ("lost", "torn", "rerun")
 COMMANDS = (
     *("synth", "curate", "curate --decide", "preprocess", "train, autoencoder", "train, stage 1"),
@@ -37,8 +41,8 @@ def missing() -> str:
     return "" if shutil.which("cc") else "there is no C compiler"
 
 
-def run_trials(plan: Mapping[str, int], folder: Path) -> list[Line]:
-    """The trials of commands, each at most so many calls (0: all), in a folder: a dict a trial."""
+def run_trials(plan: Mapping[str, int], folder: Path, kinds: Sequence[str] = AT_CALLS) -> Iterator[Line]:
+    """The trials of commands, each at most so many calls (0: all), in a folder: a dict each, as it ends."""
     library, disk = folder / "failing_disk.so", folder / "disk"
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(HERE / "failing_disk.c"), "-ldl"],
@@ -47,14 +51,28 @@ def run_trials(plan: Mapping[str, int], folder: Path) -> list[Line]:
     with disk.open("wb") as file:
         file.truncate(DISK_BYTES)
     words = [word for name, most in plan.items() for word in (name, str(most))]
-    command = [sys.executable, "-B", str(HERE / "fault_trials.py"), str(folder / "trials"), *words]
+    command = [
+        sys.executable,
+        "-B",
+        str(HERE / "fault_trials.py"),
+        str(folder / "trials"),
+        ",".join(kinds),
+        *words,
+    ]
     # A process that is to be forked must not have threads.
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     settings |= {"LD_PRELOAD": str(library), "FAILING_DISK": str(disk)}
-    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the trials ended with {done.returncode}: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=said, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        yield from map(json.loads, process.stdout)
+        if process.wait():
+            said.seek(0)
+            raise RuntimeError(f"the trials ended with {process.returncode}: {said.read()[-2000:]}")
 
 
 def wrong(lines: Sequence[Line]) -> list[Line]:
@@ -95,10 +113,14 @@ def _add(row: Counter[str], line: Line) -> None:
 
 def main() -> None:
     most = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_MOST
+    kinds = sys.argv[2:] or AT_CALLS
+    if unknown := set(kinds) - set(AT_CALLS):
+        sys.exit(f"there is no fault '{unknown.pop()}', only {', '.join(AT_CALLS)}")
     if missing():
         sys.exit(missing())
     with tempfile.TemporaryDirectory(prefix="megactor-faults-") as folder:
-        lines = run_trials(dict.fromkeys(COMMANDS, most), Path(folder))
+        trials = run_trials(dict.fromkeys(COMMANDS, most), Path(folder), kinds)
+        lines = list(tqdm(trials, unit=" trials"))
     sys.stdout.write(table(lines) + "\n")
     for line in wrong(lines):
         sys.stdout.write(json.dumps(line) + "\n")

@@ -1,10 +1,10 @@
 """Run a command on a disk that fails at each of its calls in turn, and look at what is left.
 
-    FAILING_DISK=disk LD_PRELOAD=failing_disk.so python tests/faults/fault_trials.py FOLDER COMMAND MOST ...
+    FAILING_DISK=disk LD_PRELOAD=failing_disk.so python fault_trials.py FOLDER KINDS COMMAND MOST ...
 
-MOST calls of a command, 0 for all of them, each with every kind of fault. Prints a line of JSON for the
-healthy run and one for each trial. Every run is a fork of this process, which has imported everything and
-computed nothing.
+MOST calls of a command, 0 for all of them, each with every one of the KINDS of fault. Prints a line of JSON
+for the healthy run and one for each trial. Every run is a fork of this process, which has imported everything
+and computed nothing.
 """
 
 import atexit
@@ -99,7 +99,7 @@ class Ended:
     said: str
 
 
-def main(folder: Path, plan: Sequence[str]) -> None:
+def main(folder: Path, kinds: Sequence[str], plan: Sequence[str]) -> None:
     disk = Disk(Path(os.environ["FAILING_DISK"]))
     disk.set(OFF, folder=folder)
     _import_all()
@@ -108,10 +108,12 @@ def main(folder: Path, plan: Sequence[str]) -> None:
     _forked(lambda: make_inputs(inputs), inputs, log=folder / "said")
     for name, most in zip(plan[::2], map(int, plan[1::2]), strict=True):
         command = next(command for command in COMMANDS if command.name == name)
-        _try_command(command, most, inputs, folder, disk)
+        _try_command(command, most, kinds, inputs, folder, disk)
 
 
-def _try_command(command: Command, most: int, inputs: Path, folder: Path, disk: Disk) -> None:
+def _try_command(
+    command: Command, most: int, kinds: Sequence[str], inputs: Path, folder: Path, disk: Disk
+) -> None:
     before, case = folder / "before", folder / "case"
     _prepare(command, inputs, before)
     healthy, calls, again = _healthy(command, before, case, disk)
@@ -121,7 +123,7 @@ def _try_command(command: Command, most: int, inputs: Path, folder: Path, disk: 
     if command.lock:
         found = _trial_beside_another(command, command.lock, before=before, case=case, healthy=healthy)
         _say(command=command.name, kind="second run", **found)
-    for kind, turn in _trials(calls, most, command.name):
+    for kind, turn in _trials(calls, most, kinds, command.name):
         found = _trial(command, kind, turn, before=before, case=case, healthy=healthy, disk=disk)
         call, path, _ = calls[turn]
         where = f"{call} {os.path.relpath(path, case)}"
@@ -207,7 +209,9 @@ def _unflushed(calls: Sequence[Sequence[str]], case: Path) -> list[str]:
     return sorted(name for name in found if "/." not in f"/{name}" and "/inflight/" not in name)
 
 
-def _trials(calls: Sequence[Sequence[str]], most: int, name: str) -> Iterator[tuple[str, int]]:
+def _trials(
+    calls: Sequence[Sequence[str]], most: int, kinds: Sequence[str], name: str
+) -> Iterator[tuple[str, int]]:
     """All pairs of a kind and a call, or `most` of each kind, drawn so that they are spread over the run.
 
     One alone is of half of the kinds; the next command in the table has the other half.
@@ -216,7 +220,7 @@ def _trials(calls: Sequence[Sequence[str]], most: int, name: str) -> Iterator[tu
     count = min(most, len(calls)) if most else len(calls)
     edges = np.linspace(0, len(calls), count + 1).astype(int)
     half = [command.name for command in COMMANDS].index(name) % 2
-    for kind in list(KINDS)[half::2] if most == 1 else KINDS:
+    for kind in kinds[half::2] if most == 1 else kinds:
         for start, end in itertools.pairwise(edges):
             yield kind, int(rng.integers(start, end))
 
@@ -486,4 +490,4 @@ def _work(work: Callable[[], None], folder: Path, log: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3:])
