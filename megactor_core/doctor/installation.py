@@ -13,7 +13,7 @@ from megactor_core import weights
 from megactor_core.errors import WeightsError
 from megactor_core.files import read_json
 from megactor_core.version import megactor_version
-from megactor_core.weights_sources import Entry
+from megactor_core.weights_registry import REGISTRY, Entry
 
 PACKAGES = (
     "accelerate",
@@ -153,7 +153,7 @@ def examine(*, runs: Path = Path("runs")) -> DoctorReport:
         packages=packages,
         devices=devices,
         codecs=codecs,
-        weights=[_weights_state(entry) for entry in weights.REGISTRY.values()],
+        weights=[_weights_state(entry) for entry in REGISTRY.values()],
         checkpoints=_checkpoints(_ASSETS, runs),
         cache=str(weights.cache_folder()),
         cache_free_bytes=free,

@@ -30,6 +30,7 @@ from megactor_core.models.sigma import Sigma
 from megactor_core.models.undrawn import undrawn
 from megactor_core.training.stages import STAGES, trainable_parameters
 from megactor_core.training.work import count_sample
+from megactor_core.weights_registry import REGISTRY
 
 PIXART = "pixart-alpha-512"
 VIDEO_SECONDS = 10.0
@@ -212,7 +213,7 @@ def _needed(config: ModelConfig, numbers: Weights) -> Iterator[NeededWeights]:
 
 def _state(name: str, counted_bytes: int | None) -> NeededWeights:
     """Bytes as pinned, else as found on disk, else as counted from the network."""
-    entry, found = weights.REGISTRY[name], is_found(name)
+    entry, found = REGISTRY[name], is_found(name)
     sizes = [file.bytes for file in entry.files]
     if found:
         folder = weights.find(name)

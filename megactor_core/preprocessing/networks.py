@@ -15,6 +15,7 @@ from megactor_core.errors import WeightsError
 from megactor_core.files import sha256_of
 from megactor_core.models.autoencoder import Autoencoder, load_kl
 from megactor_core.models.checkpoint import MANIFEST, load_checkpoint_autoencoder
+from megactor_core.weights_registry import REGISTRY
 
 SCALING_IS_NOT_STORED: Final = 1.0
 """Latents are stored unscaled, so an autoencoder read for them alone needs no factor."""
@@ -61,11 +62,11 @@ def repeatable() -> Iterator[None]:
 
 
 def _folder(name: str, *, setting: str) -> Path:
-    if name in weights.REGISTRY:
+    if name in REGISTRY:
         return weights.find(name)
     if not Path(name).is_dir():
         raise WeightsError(
             f"{setting} is '{name}', which is neither a folder nor known weights;",
-            fix=nearest(name, list(weights.REGISTRY)),
+            fix=nearest(name, list(REGISTRY)),
         )
     return Path(name).absolute()

@@ -27,6 +27,7 @@ from megactor_core.models.checkpoint import (
     save_checkpoint,
 )
 from megactor_core.models.sigma import Sigma
+from megactor_core.weights_registry import REGISTRY
 
 PIXART = "pixart-alpha-512"
 FINAL = "final"
@@ -185,7 +186,7 @@ def _model_from_pixart(config: TrainConfig, listener: Listener) -> Model:
 
 
 def _pulled_pixart() -> Path:
-    entry = weights.REGISTRY[PIXART]
+    entry = REGISTRY[PIXART]
     try:
         return weights.find(PIXART) / entry.files[0].name
     except WeightsError as error:

@@ -376,7 +376,7 @@ def find_faces(path: Path) -> None:
 
 
 def make_wheel(folder: Path) -> None:
-    from megactor_core.weights import REGISTRY
+    from megactor_core.weights_registry import REGISTRY
 
     source = REGISTRY["mediapipe-face"].sources[0]
     with zipfile.ZipFile(folder / "package.whl", "w", zipfile.ZIP_DEFLATED) as archive:

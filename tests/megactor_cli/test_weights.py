@@ -9,7 +9,7 @@ import pytest
 
 from megactor_core import weights as core_weights
 from megactor_core.errors import WeightsError
-from megactor_core.weights import REGISTRY
+from megactor_core.weights_registry import REGISTRY
 
 
 def test_list_names_licence_and_how_to_get_each(megactor) -> None:

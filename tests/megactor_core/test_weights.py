@@ -15,7 +15,7 @@ import pytest
 
 from megactor_core import weights, weights_sources
 from megactor_core.errors import WeightsError
-from megactor_core.weights_sources import Entry, HttpsSource, HubSource, WeightsFile, WheelSource
+from megactor_core.weights_registry import REGISTRY, Entry, HttpsSource, HubSource, WeightsFile, WheelSource
 
 CONTENT = {"one.bin": b"the first file", "two.bin": b"the second file, longer"}
 MEMBERS = {name: f"package/data/{name}" for name in CONTENT}
@@ -238,9 +238,8 @@ def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: p
 
 
 def test_the_registry_is_consistent() -> None:
-    entries = {entry.name: entry for entry in weights._ENTRIES}
-    assert {"mediapipe-face", "dwpose", "sd-vae-ft-mse", "sd-vae-ft-ema", "whisper-tiny"} <= set(entries)
-    for entry in entries.values():
+    assert {"mediapipe-face", "dwpose", "sd-vae-ft-mse", "sd-vae-ft-ema", "whisper-tiny"} <= set(REGISTRY)
+    for entry in REGISTRY.values():
         names = {file.name for file in entry.files}
         for source in entry.sources:
             if isinstance(source, WheelSource):

@@ -11,6 +11,7 @@ from megactor_core.doctor.estimate import CPU_SHARES, GPU_SHARE, Pace
 from megactor_core.doctor.installation import Device
 from megactor_core.doctor.preset import PresetReport, examine_preset
 from megactor_core.errors import ConfigError, UsageError
+from megactor_core.weights_registry import REGISTRY
 
 GB = 10**9
 
@@ -41,7 +42,7 @@ def test_paper_needs_public_weights_and_one_command_gets_them() -> None:
     assert report.pull_command == "megactor weights pull mediapipe-face sd-vae-ft-mse whisper-tiny"
     assert {needed.name for needed in report.weights if not needed.for_animate} == {"pixart-alpha-512"}
     counted = 4 * (83_653_863 + 37_760_640)
-    pinned = sum(file.bytes or 0 for file in weights.REGISTRY["mediapipe-face"].files)
+    pinned = sum(file.bytes or 0 for file in REGISTRY["mediapipe-face"].files)
     assert report.weights_bytes == counted + pinned
     assert report.checkpoint_bytes == 4 * 1_420_576_248
 
@@ -53,7 +54,7 @@ def test_small_presets_need_the_face_models_only() -> None:
 
 
 def test_weights_that_are_here_are_not_asked_for(tmp_path: Path) -> None:
-    entry = weights.REGISTRY["whisper-tiny"]
+    entry = REGISTRY["whisper-tiny"]
     given = tmp_path / "given"
     given.mkdir()
     for file in entry.files:
