@@ -125,6 +125,9 @@ def animate(
 def _animate_one(config: AnimateConfig, console: Console) -> None:
     if config.reference is None and config.driving is None and config.audio is None:
         config = _with_example(config, console)
+    from megactor_core.media.apart import start_ahead
+
+    start_ahead()  # while this process imports the model
     from megactor_core.animation.animate import animate as run
 
     with console.progress() as on_progress:

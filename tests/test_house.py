@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = (
     {"errors"},
-    {"files", "listener", "signals", "terminal", "version", "weights_registry"},
+    {"files", "listener", "processes", "signals", "terminal", "version", "weights_registry"},
     {"config", "weights_sources"},
     {"media", "engine", "pages", "weights", "provenance"},
     {"faces"},

@@ -36,7 +36,7 @@ from megactor_core.faces.regions import (
 from megactor_core.faces.smooth import smooth_track
 from megactor_core.faces.track import FilledTrack, fill_lost, treatments
 from megactor_core.listener import OnProgress
-from megactor_core.media.video import probe_video, read_video
+from megactor_core.media.apart import probe_video, read_video
 from megactor_core.models.sigma import Sigma
 
 ENCODE_FRAMES = 8  # driving frames encoded at once: bounds memory, does not change the result
@@ -185,7 +185,8 @@ def encode_driver(
 
 
 def _frames(path: Path, *, config: AnimateConfig, max_frames: int | None) -> Iterator[np.ndarray]:
-    return islice(read_video(path, video_fps=config.fps, limits=config.limits), max_frames)
+    seconds = None if max_frames is None else float(max_frames / config.fps)
+    return read_video(path, video_fps=config.fps, seconds=seconds, limits=config.limits)
 
 
 def _pictures(track: DrivingTrack, config: AnimateConfig) -> Iterator[np.ndarray]:

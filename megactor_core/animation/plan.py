@@ -7,8 +7,9 @@ from megactor_core.animation.output_paths import OutputPaths, plan_outputs
 from megactor_core.config.animate import AnimateConfig, MaskMode, Region
 from megactor_core.errors import MediaError, UsageError
 from megactor_core.files import sha256_of
-from megactor_core.media.audio import Sound, read_sound
-from megactor_core.media.video import VideoInfo, probe_video
+from megactor_core.media.apart import probe_video, read_sound
+from megactor_core.media.audio import Sound
+from megactor_core.media.video import VideoInfo
 
 OUTPUT_FOLDER = Path("outputs")
 CADENCE = frozenset(

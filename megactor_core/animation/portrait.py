@@ -15,7 +15,7 @@ from megactor_core.errors import FaceError
 from megactor_core.faces.amplitude import transform_points
 from megactor_core.faces.crop import CropMargins, SquareCrop, crop_image, portrait_crop
 from megactor_core.faces.landmarks import Face, detect_faces
-from megactor_core.media.image import read_image
+from megactor_core.media.apart import read_image
 
 
 @dataclass(frozen=True, slots=True)

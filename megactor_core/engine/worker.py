@@ -3,7 +3,6 @@
 import ctypes
 import fcntl
 import os
-import resource
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Any, Final
 from megactor_core.engine.batch import Plan, Workbench
 from megactor_core.engine.stage import Outcome, WorkerContext
 from megactor_core.errors import MegActorError
+from megactor_core.processes import end_after, limit_memory, signals_held
 
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -58,7 +58,10 @@ class WorkerProcess(SpawnProcess):
     threads = 1
 
     def start(self) -> None:
-        with _environment({name: str(self.threads) for name in THREAD_VARIABLES}), _interrupts_held():
+        with (
+            _environment({name: str(self.threads) for name in THREAD_VARIABLES}),
+            signals_held({signal.SIGINT}),
+        ):
             super().start()
 
 
@@ -96,7 +99,7 @@ def start_worker(plan: Plan, context: WorkerContext, lock: Path) -> None:
         limit_memory()
     _held_lock = lock.open("a", encoding="utf-8")
     fcntl.flock(_held_lock, fcntl.LOCK_SH)
-    _bench = Workbench(plan, context, _alarm)
+    _bench = Workbench(plan, context, end_after)
 
 
 def work(task: Task) -> Done:
@@ -112,24 +115,6 @@ def work(task: Task) -> Done:
         os.kill(os.getpid(), signal.SIGKILL)
         raise
     return Done(outcomes, time.monotonic() - start)
-
-
-def limit_memory() -> None:
-    """Let this process take the machine's memory and no more, and leave no dump of it behind.
-
-    A file that unpacks to more than there is then fails as what it is, in the row that has it; otherwise the
-    system would end processes until there is room.
-    """
-    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for kind, most in ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CORE, 0)):
-        allowed = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if allowed == resource.RLIM_INFINITY else min(most, allowed), allowed))
-
-
-def _alarm(seconds: float) -> None:
-    # The signal's default action ends the process from within the kernel, even where a library that hangs
-    # never gives Python's lock back.
-    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _die_with_parent() -> None:
@@ -161,13 +146,3 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal: one that is just starting must not die of it noisily."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

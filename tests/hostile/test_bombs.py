@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from megactor_core.engine.worker import limit_memory
+from megactor_core.processes import limit_memory
 
 
 @pytest.mark.slow

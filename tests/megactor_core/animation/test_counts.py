@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from megactor_core.animation.animate import animate
 from megactor_core.animation.driving import ENCODE_FRAMES
 from megactor_core.animation.windows import step_windows
 from megactor_core.config.animate import AnimateConfig
+from megactor_core.media import apart
 from megactor_core.media.upright import Upright
 from megactor_core.models.audio import LogMelEncoder
 from megactor_core.models.checkpoint import load_checkpoint, save_checkpoint
@@ -53,8 +54,20 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(portrait, "read_image", "portraits read")
     count(plan, "read_sound", "sounds read")
     count(Upright, "rgb", "pictures decoded")
+    _count_pictures_from_apart(counter, monkeypatch)
     _count_windows(counter, monkeypatch)
     return counter
+
+
+def _count_pictures_from_apart(counter: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = apart._ask
+
+    def counting(*given: Any, **named: Any) -> Iterator[Any]:
+        for facts, array in ask(*given, **named):
+            counter["pictures decoded"] += named["read"] == "video" and array is not None
+            yield facts, array
+
+    monkeypatch.setattr(apart, "_ask", counting)
 
 
 def _count_windows(counter: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
