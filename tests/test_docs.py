@@ -1,9 +1,7 @@
 """The documents say what the code does: fields, defaults, counts and commands are read back from them."""
 
-import importlib.util
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,15 +35,10 @@ TRAINING_CHOICES = ("draw", "optimiser", "ema", "loss")
 """Groups of TrainConfig that decide what is learned."""
 
 
-def script(name: str) -> ModuleType:
-    """A benchmark script as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tests/benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(load_module: Callable[..., ModuleType]) -> Callable[[str], ModuleType]:
+    """script(name): a benchmark script as a module."""
+    return lambda name: load_module(ROOT / "tests/benchmarks" / f"{name}.py", name=name)
 
 
 def defaults(config: type[BaseModel], group: str = "") -> Iterator[tuple[str, str]]:
@@ -128,7 +121,7 @@ def test_equation_4_as_printed() -> None:
         assert centred == "(0, 1)"
 
 
-def test_leaks_have_the_rows_of_the_script() -> None:
+def test_leaks_have_the_rows_of_the_script(script: Callable[[str], ModuleType]) -> None:
     leaks = script("leaks")
     for title, cases in leaks.TABLES.items():
         assert f"| {title} | off | paper | strict |" in PAPER
@@ -136,7 +129,9 @@ def test_leaks_have_the_rows_of_the_script() -> None:
             assert f"| {name} |" in PAPER
 
 
-def test_counted_work_is_what_the_script_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_counted_work_is_what_the_script_prints(
+    script: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
     script("flops").main()
     assert capsys.readouterr().out in PERFORMANCE
 

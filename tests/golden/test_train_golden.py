@@ -1,8 +1,9 @@
 """Every stage still begins as it did, from the corpus to the loss; see make_train_golden.py."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -11,12 +12,10 @@ TOLERANCE = 1e-3
 
 
 @pytest.mark.slow
-def test_the_first_losses_come_out_as_they_did(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("make_train_golden", HERE / "make_train_golden.py")
-    assert spec is not None
-    assert spec.loader is not None
-    golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(golden)
+def test_the_first_losses_come_out_as_they_did(
+    load_module: Callable[..., ModuleType], tmp_path: Path
+) -> None:
+    golden = load_module(HERE / "make_train_golden.py", name="make_train_golden")
     wanted = json.loads((HERE / "train.json").read_text())
     found = golden.measure(tmp_path)
     assert found.keys() == wanted.keys()

@@ -1,8 +1,6 @@
 """The plan of docs/scale.md: its arithmetic, and that the document shows what the script prints."""
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,16 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
+def script(load_module: Callable[..., ModuleType]) -> ModuleType:
     """recipes/scripts/plan_scale.py as a module."""
-    spec = importlib.util.spec_from_file_location("plan_scale", ROOT / "recipes/scripts/plan_scale.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return load_module(ROOT / "recipes/scripts/plan_scale.py", name="plan_scale")
 
 
 def plan(script: ModuleType, cluster: str = "100:10:0", **inputs: Any) -> Any:
