@@ -214,13 +214,13 @@ def _trials(
 ) -> Iterator[tuple[str, int]]:
     """All pairs of a kind and a call, or `most` of each kind, drawn so that they are spread over the run.
 
-    One alone is of half of the kinds; the next command in the table has the other half.
+    One alone is of a third of the kinds; the next commands in the table have the others.
     """
     rng = np.random.default_rng([SEED, *name.encode()])
     count = min(most, len(calls)) if most else len(calls)
     edges = np.linspace(0, len(calls), count + 1).astype(int)
-    half = [command.name for command in COMMANDS].index(name) % 2
-    for kind in kinds[half::2] if most == 1 else kinds:
+    third = [command.name for command in COMMANDS].index(name) % 3
+    for kind in kinds[third::3] if most == 1 else kinds:
         for start, end in itertools.pairwise(edges):
             yield kind, int(rng.integers(start, end))
 

@@ -149,6 +149,7 @@ def all_frames(path: Path) -> np.ndarray:
     return np.stack(list(read_video(path)))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(indices=st.lists(st.integers(0, FRAMES - 1), min_size=1, max_size=6))
 def test_frames_in_any_order_are_those_of_reading_all(folder: Path, indices: list[int]) -> None:

@@ -66,6 +66,7 @@ def test_weights_that_are_here_are_not_asked_for(tmp_path: Path) -> None:
     assert report.pull_command == "megactor weights pull mediapipe-face sd-vae-ft-mse"
 
 
+@pytest.mark.slow
 def test_memory_of_the_paper_by_mode() -> None:
     """The figures of docs/performance.md."""
     report = examined("paper", ("cpu", 64 * GB))

@@ -85,6 +85,7 @@ def peak_bytes(
     return measure
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_clips(
     peak_bytes: Callable[[int], int], man: list[np.ndarray]
 ) -> None:

@@ -26,6 +26,7 @@ def config(talkers: Any, tmp_path: Path) -> GaugeConfig:
     )
 
 
+@pytest.mark.slow
 def test_fitting_lowers_the_error(config: GaugeConfig, tmp_path: Path) -> None:
     before = fit_gauge(config)
     after = fit_gauge(config.updated(output=tmp_path / "longer", steps=40))
