@@ -15,8 +15,15 @@ def limit_memory() -> None:
     """
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for kind, most in ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CORE, 0)):
-        allowed = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if allowed == resource.RLIM_INFINITY else min(most, allowed), allowed))
+        limits = resource.getrlimit(kind)
+        least = min([most, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
+        resource.setrlimit(kind, (least, limits[1]))
+
+
+def let_alarms_end_this_process() -> None:
+    """Whatever the process that started this one did with alarms: `end_after` counts on them."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
 def end_after(seconds: float) -> None:
@@ -25,6 +32,22 @@ def end_after(seconds: float) -> None:
     The default action of the alarm does so even where a library that hangs never gives Python's lock back.
     """
     signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+_stuck_seconds = 0.0
+
+
+def end_when_stuck(seconds: float) -> None:
+    """As `end_after`, but `not_stuck` gives as long again each time."""
+    global _stuck_seconds
+    _stuck_seconds = seconds
+    end_after(seconds)
+
+
+def not_stuck() -> None:
+    """The work goes on: to be called on the way by what may lawfully take long."""
+    if _stuck_seconds:
+        end_after(_stuck_seconds)
 
 
 @contextmanager

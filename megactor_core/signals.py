@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 def undisturbed(work: Callable[[], Result]) -> Result:
     """Do `work`, and only then what the signals that came meanwhile ask for, one after the other.
+
+    Where several raise, it is the last that is heard, with the others as its context.
 
     For libraries that read and write through our callbacks: an exception of a signal's handler would be lost
     inside one, and printed. Off the main thread, where no handler runs, this is the work alone.
@@ -38,7 +41,14 @@ def undisturbed(work: Callable[[], Result]) -> Result:
         return work()
     finally:
         working = False
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for late in came:
-            signal.raise_signal(late)
+        give_back = [partial(signal.signal, number, handler) for number, handler in handlers.items()]
+        _do_all([*give_back, *(partial(signal.raise_signal, number) for number in came)])
+
+
+def _do_all(actions: Sequence[Callable[[], object]]) -> None:
+    """One after the other, also after one in which a handler raises."""
+    if actions:
+        try:
+            actions[0]()
+        finally:
+            _do_all(actions[1:])

@@ -8,7 +8,8 @@ Shape legend:
     M motion channels   H = W = S / 8
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -124,12 +125,13 @@ def track_driver(
     expected = max(1, round(info.seconds * config.fps))
     total = expected if max_frames is None else min(expected, max_frames)
     try:
-        track = detect_landmarks(
-            _frames(path, config=config, max_frames=max_frames),
-            face=config.face,
-            back_end=config.landmarks,
-            on_frame=lambda done: on_progress("finding the driver's face", done, max(done, total)),
-        )
+        with closing(_frames(path, config=config, max_frames=max_frames)) as frames:
+            track = detect_landmarks(
+                frames,
+                face=config.face,
+                back_end=config.landmarks,
+                on_frame=lambda done: on_progress("finding the driver's face", done, max(done, total)),
+            )
         track = smooth_track(track, seconds=config.smoothing_seconds, video_fps=float(config.fps))
         filled = fill_lost(track, policy=config.on_lost_face, video_fps=float(config.fps))
     except FaceError as error:
@@ -170,32 +172,37 @@ def encode_driver(
         track.points, size_px=size_px, shape=box.shape, per=box.per, divisor=box.divisor, padding=box.padding
     )
     dilation = sigma.config.mask.eye_dilation_tokens
-    for start, decoded in _chunks(_pictures(track, config), ENCODE_FRAMES):
-        index = [start + k for k in range(len(decoded)) if track.driven[start + k]]
-        if index:
-            pictures = np.stack([_warped(decoded[i - start], track.warp[i], size_px) for i in index])
-            eyes, mouth = driving_masks(_boxes_of(boxes, index), size_px=size_px, regions=regions)
-            patches = driving_composite(pictures, driven_mask(eyes, mouth, regions=regions))
-            _write_records(driving.motion, index, _encode(sigma, patches))
-            _write_records(driving.eyes, index, _tokens(eyes, dilation))
-            _write_records(driving.mouth, index, _tokens(mouth, 0))
-            if previews is not None:
-                previews.keep(index, pictures=pictures, patches=patches)
-        on_progress("encoding the driver", start + len(decoded), frames)
+    with _pictures(track, config) as film:
+        for start, decoded in _chunks(film, ENCODE_FRAMES):
+            index = [start + k for k in range(len(decoded)) if track.driven[start + k]]
+            if index:
+                pictures = np.stack([_warped(decoded[i - start], track.warp[i], size_px) for i in index])
+                eyes, mouth = driving_masks(_boxes_of(boxes, index), size_px=size_px, regions=regions)
+                patches = driving_composite(pictures, driven_mask(eyes, mouth, regions=regions))
+                _write_records(driving.motion, index, _encode(sigma, patches))
+                _write_records(driving.eyes, index, _tokens(eyes, dilation))
+                _write_records(driving.mouth, index, _tokens(mouth, 0))
+                if previews is not None:
+                    previews.keep(index, pictures=pictures, patches=patches)
+            on_progress("encoding the driver", start + len(decoded), frames)
 
 
-def _frames(path: Path, *, config: AnimateConfig, max_frames: int | None) -> Iterator[np.ndarray]:
+def _frames(
+    path: Path, *, config: AnimateConfig, max_frames: int | None
+) -> Generator[np.ndarray, None, None]:
     seconds = None if max_frames is None else float(max_frames / config.fps)
     return read_video(path, video_fps=config.fps, seconds=seconds, limits=config.limits)
 
 
-def _pictures(track: DrivingTrack, config: AnimateConfig) -> Iterator[np.ndarray]:
+@contextmanager
+def _pictures(track: DrivingTrack, config: AnimateConfig) -> Iterator[Iterator[np.ndarray]]:
     """The frames to cut patches from; a face that is held is held as a picture, not only as a place."""
-    frames = _frames(track.path, config=config, max_frames=len(track.driven))
     found = np.ones(len(track.driven), dtype=bool)
     found[list(track.lost_frames)] = False
     treated = treatments(found, policy=config.on_lost_face)
-    return _held(frames, frozenset(n for n, treatment in enumerate(treated) if treatment == "held"))
+    held = frozenset(n for n, treatment in enumerate(treated) if treatment == "held")
+    with closing(_frames(track.path, config=config, max_frames=len(track.driven))) as frames:
+        yield _held(frames, held)
 
 
 def _held(frames: Iterable[np.ndarray], held: frozenset[int]) -> Iterator[np.ndarray]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from megactor_core.engine.batch import Plan, Workbench
 from megactor_core.engine.stage import Outcome, WorkerContext
 from megactor_core.errors import MegActorError
-from megactor_core.processes import end_after, limit_memory, signals_held
+from megactor_core.processes import end_after, let_alarms_end_this_process, limit_memory, signals_held
 
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -93,7 +93,7 @@ def start_worker(plan: Plan, context: WorkerContext, lock: Path) -> None:
     """Ready this process for tasks; `lock` is held until it ends, so that no later run races with it."""
     global _bench, _held_lock
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    let_alarms_end_this_process()
     _die_with_parent()
     if context.device == "cpu":  # drivers of GPUs take address space as they like
         limit_memory()

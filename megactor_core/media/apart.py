@@ -1,8 +1,8 @@
 """Media read in a process of its own, by the same names as in the modules that read it in this one.
 
-A decoder that crashes, hangs or wants more memory than there is ends its own process: here that is a
-MediaError. Decoding runs beside the caller's work. The process is started with the first request, or ahead,
-and kept for the next one.
+A decoder that crashes, hangs or wants more memory than there is ends its own process: here that is an error,
+MediaError or, where the next try may do better, OutOfMemory. Decoding runs beside the caller's work. The
+process is started with the first request, or ahead, and kept for the next one.
 """
 
 import atexit
@@ -11,8 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -20,14 +20,16 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from megactor_core.config.media import DEFAULT_LIMITS, MediaLimits
-from megactor_core.errors import MediaError
+from megactor_core.errors import MediaError, MegActorError, OutOfMemory
 from megactor_core.media.audio import Sound
 from megactor_core.media.video import VideoInfo
 from megactor_core.processes import signals_held
+from megactor_core.signals import undisturbed
 
 LEAST_SECONDS: Final = 60.0
 SECONDS_PER_BYTE: Final = 1e-7
-"""How long an answer, a frame say, may take: a minute, and one more for each 600 MB of the file (ours)."""
+"""How long a piece, a picture or packet say, may take: a minute, and one more for each 600 MB of the
+file, all of which may lie before it (ours)."""
 
 _LONGEST_LINE_BYTES: Final = 1 << 20
 _FAREWELL_SECONDS: Final = 5.0
@@ -39,8 +41,7 @@ _idle: list["_Decoder"] = []
 
 def start_ahead() -> None:
     """Start the process now, for a request that will come: it takes a third of a second."""
-    if not _idle:
-        _idle.append(_Decoder())
+    _idle.append(_free_decoder())
 
 
 def read_image(path: Path, *, limits: MediaLimits = DEFAULT_LIMITS) -> np.ndarray:
@@ -76,35 +77,35 @@ def read_video(
     start_seconds: float = 0.0,
     seconds: float | None = None,
     limits: MediaLimits = DEFAULT_LIMITS,
-    on_skipped: Callable[[int], None] | None = None,
-) -> Iterator[np.ndarray]:
-    """As `video.read_video`."""
-    for facts, frame in _ask(
+) -> Generator[np.ndarray, None, None]:
+    """As `video.read_video`; to be closed where it is not read to its end: its process waits until then."""
+    answers = _ask(
         path,
         limits,
         read="video",
         video_fps=None if video_fps is None else str(video_fps),
         begin_seconds=start_seconds,
         length_seconds=seconds,
-    ):
-        if on_skipped is not None:
-            for count in facts["skipped"]:
-                on_skipped(count)
-        if frame is not None:
-            yield frame
+    )
+    with closing(answers):
+        yield from (frame for _, frame in answers if frame is not None)
 
 
 def _ask(
     path: Path, limits: MediaLimits, **request: Any
-) -> Iterator[tuple[dict[str, Any], np.ndarray | None]]:
+) -> Generator[tuple[dict[str, Any], np.ndarray | None], None, None]:
     """The answers to a request with the arrays that came with them; the process is free with the last one."""
+    seconds = _seconds_for(path)
+    request |= {
+        "path": os.fspath(path),
+        "folder": None if path.is_absolute() else os.getcwd(),
+        "limits": limits.model_dump(mode="json"),
+        "seconds": seconds,
+    }
     decoder: _Decoder | None = _free_decoder()
     assert decoder is not None
-    seconds = _seconds_for(path)
     try:
-        decoder.send(
-            {"path": os.fspath(path), "limits": limits.model_dump(mode="json"), "seconds": seconds, **request}
-        )
+        decoder.send(request)
         while decoder is not None:
             facts, array = decoder.receive()
             if "end" in facts or "error" in facts:
@@ -114,25 +115,26 @@ def _ask(
                 _raise(path, facts)
             yield facts, array
     except _Died as died:
-        raise _as_media_error(path, died.code, seconds) from None
+        raise _as_known(path, died.code, seconds) from None
     finally:
         if decoder is not None:  # in the midst of something
             decoder.kill()
 
 
 def _free_decoder() -> "_Decoder":
-    while _idle:
-        decoder = _idle.pop()
-        if decoder.is_usable():
-            return decoder
-        decoder.kill()
+    with suppress(IndexError):
+        while True:
+            decoder = _idle.pop()
+            if decoder.is_usable():
+                return decoder
+            decoder.kill()
     return _Decoder()
 
 
 def _seconds_for(path: Path) -> float:
     try:
         return LEAST_SECONDS + SECONDS_PER_BYTE * path.stat().st_size
-    except OSError:  # the answer will say so
+    except (OSError, ValueError):  # the answer will say so
         return LEAST_SECONDS
 
 
@@ -141,21 +143,24 @@ def _raise(path: Path, facts: dict[str, Any]) -> NoReturn:
         case "media":
             raise MediaError(facts["message"], fix=facts["fix"])
         case "memory":
-            raise MediaError(f"Reading '{path}' takes more memory than there is.", fix="Give a smaller one.")
+            raise OutOfMemory(f"Reading '{path}' takes more memory than there is.", fix="Give a smaller one.")
         case _:
-            raise RuntimeError(f"reading '{path}': {facts['message']}")
+            error = RuntimeError(f"reading '{path}': {facts['message']}")
+            error.add_note(facts["traceback"])
+            raise error
 
 
-def _as_media_error(path: Path, code: int, seconds: float) -> MediaError:
+def _as_known(path: Path, code: int, seconds: float) -> MegActorError:
     if code == -signal.SIGALRM:
-        return MediaError(f"Reading '{path}' took longer than {seconds:.0f} s.", fix=_ENCODE_AGAIN)
+        return MediaError(f"Reading '{path}' got nowhere for {seconds:.0f} s.", fix=_ENCODE_AGAIN)
     if code == -signal.SIGKILL:
-        return MediaError(
-            f"What read '{path}' was killed; memory may have run out.",
-            fix="Free some, or give a smaller file.",
-        )
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return MediaError(f"The decoder crashed on '{path}' ({how}).", fix=_ENCODE_AGAIN)
+        return OutOfMemory(f"What read '{path}' was killed; memory may have run out.", fix="Free some of it.")
+    if code < 0:
+        how = signal.Signals(-code).name
+        return MediaError(f"The decoder crashed on '{path}' ({how}).", fix=_ENCODE_AGAIN)
+    return MegActorError(
+        f"The process that reads '{path}' could not start (exit code {code}).", fix="Install megactor again."
+    )
 
 
 class _Died(Exception):
@@ -171,7 +176,10 @@ class _Decoder:
     def __init__(self) -> None:
         # -P: a folder that somebody works in may hold a file named like a module.
         command = [sys.executable, "-P", "-m", "megactor_core.media.decoder"]
-        environment = os.environ | {"PYDANTIC_DISABLE_PLUGINS": "1"}  # starts in two thirds of the time
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path)),
+            "PYDANTIC_DISABLE_PLUGINS": "1",
+        }
         with signals_held({signal.SIGINT, signal.SIGTERM}):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -187,10 +195,6 @@ class _Decoder:
 
     def send(self, request: dict[str, Any]) -> None:
         """Raises `_Died`."""
-        try:
-            request["folder"] = os.getcwd()
-        except OSError:  # it was removed
-            request["folder"] = os.sep
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
@@ -213,11 +217,14 @@ class _Decoder:
     def kill(self) -> None:
         """End it whatever it is doing, unless it is another one's."""
         if self._owner == os.getpid():
-            self._process.kill()
-            with suppress(OSError):
-                self._requests.close()
-            self._answers.close()
-            self._process.wait()
+            undisturbed(self._kill)
+
+    def _kill(self) -> None:
+        self._process.kill()
+        with suppress(OSError):
+            self._requests.close()
+        self._answers.close()
+        self._process.wait()
 
     def _ended(self) -> int:
         try:

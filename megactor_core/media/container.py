@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from megactor_core.config.media import MediaLimits
 from megactor_core.errors import MediaError
+from megactor_core.processes import not_stuck
 
 # FFmpeg's names of demuxers and decoders. Playlists (concat, hls, dash), image sequences, scripts and all
 # that can reach another file are left out on purpose.
@@ -181,6 +182,7 @@ def demux_resilient(
     while errors_in_a_row < _READ_ERRORS_IN_A_ROW:
         try:
             for packet in container.demux(stream):
+                not_stuck()
                 errors_in_a_row = 0
                 yield packet
             return

@@ -73,6 +73,15 @@ def test_each_of_several_reaches_its_handler(raising: Callable) -> None:
     assert sorted(came) == sorted((*HELD, signal.SIGINT))
 
 
+def test_one_handler_that_raises_keeps_nothing_from_the_next(raising: Callable) -> None:
+    """SIGTERM behind an impatient Ctrl-C ends the command as SIGTERM does."""
+    with pytest.raises(Came) as caught:
+        undisturbed(lambda: [send(number) for number in (signal.SIGINT, signal.SIGTERM)])
+    assert caught.value.number == signal.SIGTERM
+    assert isinstance(caught.value.__context__, Came)
+    assert caught.value.__context__.number == signal.SIGINT
+
+
 def test_what_is_ignored_stays_ignored(raising: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert undisturbed(lambda: (send(signal.SIGINT), 7)[1]) == 7
@@ -92,22 +101,20 @@ def test_an_error_of_the_work_and_a_signal(raising: Callable) -> None:
 
 
 def test_a_signal_between_two_lines_loses_nothing(raising: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes while the handlers are given back: those left behind act as the old ones."""
+    """One that comes while the handlers are given back, and is not yet."""
     give = signal.signal
 
     def interrupted(number: int, handler: Callable) -> object:
         result = give(number, handler)
         if handler is raising and number == signal.SIGINT:
-            send(signal.SIGINT)
+            send(signal.SIGTERM)
         return result
 
     monkeypatch.setattr(signal, "signal", interrupted)
-    with pytest.raises(Came):
+    with pytest.raises(Came) as caught:
         undisturbed(lambda: None)
-    monkeypatch.undo()
-    assert signal.getsignal(signal.SIGTERM) is not raising
-    with pytest.raises(Came):
-        send(signal.SIGTERM)
+    assert caught.value.number == signal.SIGTERM
+    assert [signal.getsignal(held) for held in HELD] == [raising] * len(HELD)
 
 
 def test_off_the_main_thread_it_is_the_work_alone(raising: Callable) -> None:

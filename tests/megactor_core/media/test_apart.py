@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from megactor_core.config.media import MediaLimits
-from megactor_core.errors import MediaError
-from megactor_core.media import apart, audio, image, video
+from megactor_core.errors import MediaError, MegActorError, OutOfMemory
+from megactor_core.media import apart, audio, container, image, video
 
 Clip = Callable[..., Path]
 
@@ -110,20 +110,6 @@ def test_images_are_the_same_parity(tmp_path: Path) -> None:
     np.testing.assert_array_equal(apart.read_image(path), image.read_image(path))
 
 
-def test_what_was_skipped_is_told(make_clip: Clip) -> None:
-    clip = make_clip("clip.avi", codec="mjpeg", pixel_format="yuvj420p", frames=12)
-    content = bytearray(clip.read_bytes())
-    for begin in range(len(content) // 3, len(content) // 2, 7):
-        content[begin] ^= 0x5A
-    clip.write_bytes(content)
-    here: list[int] = []
-    there: list[int] = []
-    first = list(video.read_video(clip, video_fps=Fraction(25), on_skipped=here.append))
-    second = list(apart.read_video(clip, video_fps=Fraction(25), on_skipped=there.append))
-    assert here == there != []
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-
-
 @pytest.mark.parametrize("kind", ["image", "sound", "probe", "video"])
 def test_refusals_are_the_same(tmp_path: Path, kind: str) -> None:
     def message(module: object, path: Path) -> str:
@@ -134,7 +120,7 @@ def test_refusals_are_the_same(tmp_path: Path, kind: str) -> None:
 
     direct = {"image": image, "sound": audio}.get(kind, video)
     (tmp_path / "text.mp4").write_text("no media\n" * 100)
-    for path in (tmp_path / "text.mp4", tmp_path / "nothing.mp4", tmp_path):
+    for path in (tmp_path / "text.mp4", tmp_path / "nothing.mp4", tmp_path, tmp_path / "a\0b"):
         assert message(apart, path) == message(direct, path)
 
 
@@ -177,7 +163,10 @@ def test_a_film_that_is_left_ends_its_process(make_clip: Clip, started: list) ->
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(signal.SIGSEGV, r"crashed on '.*large.mp4' \(SIGSEGV\)"), (signal.SIGKILL, "killed")],
+    [
+        (signal.SIGSEGV, r"crashed on '.*large.mp4' \(SIGSEGV\)"),
+        (signal.SIGKILL, r"read '.*large.mp4' was killed"),
+    ],
 )
 def test_a_crash_is_an_error_and_the_next_file_is_read(
     number: signal.Signals, told: str, large_clip: Path, started: list
@@ -185,7 +174,7 @@ def test_a_crash_is_an_error_and_the_next_file_is_read(
     frames = apart.read_video(large_clip)
     next(frames)
     started[0].send_signal(number)
-    with pytest.raises(MediaError, match=told):
+    with pytest.raises(MegActorError, match=told):
         list(frames)
     assert len(list(apart.read_video(large_clip))) == 6
 
@@ -203,9 +192,38 @@ def test_a_decoder_that_hangs_is_ended(
 ) -> None:
     """The kernel ends it at its time limit, whatever it is doing; here the limit is what no read can hold."""
     monkeypatch.setattr(apart, "LEAST_SECONDS", 1e-6)
-    with pytest.raises(MediaError, match="took longer than 0 s"):
+    monkeypatch.setattr(apart, "SECONDS_PER_BYTE", 0.0)
+    with pytest.raises(MediaError, match="got nowhere for 0 s"):
         apart.probe_video(make_clip())
     assert started[0].returncode == -signal.SIGALRM
+
+
+def test_alarms_end_it_whatever_this_process_does_with_them(
+    speech: Path, started: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "LEAST_SECONDS", 1e-6)
+    monkeypatch.setattr(apart, "SECONDS_PER_BYTE", 0.0)
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        with pytest.raises(MediaError, match="got nowhere"):
+            apart.read_sound(speech)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_long_film_is_not_a_hang(make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header without a length means decoding all of it: each packet starts the clock again."""
+    clip = make_clip(frames=30)
+    calls: list[int] = []
+    monkeypatch.setattr(container, "not_stuck", lambda: calls.append(1))
+    assert len(list(video.read_video(clip))) == 30
+    assert len(calls) >= 30
+    calls.clear()
+    monkeypatch.setattr(video._Clip, "declared_seconds", lambda _: None)
+    video.probe_video(clip)
+    assert len(calls) >= 30
 
 
 def test_a_listener_may_take_its_time(
@@ -230,7 +248,7 @@ def test_a_file_that_wants_more_memory_than_there_is(tmp_path: Path, started: li
     status = Path(f"/proc/{started[0].pid}/status").read_text()
     taken = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData"))
     resource.prlimit(started[0].pid, resource.RLIMIT_DATA, (taken + (32 << 20),) * 2)
-    with pytest.raises(MediaError, match=r"large.png' takes more memory than there is"):
+    with pytest.raises(OutOfMemory, match=r"large.png' takes more memory than there is"):
         apart.read_image(large)
     assert apart.read_image(small).shape == (6, 6, 3)
     assert len(started) == 1
@@ -263,12 +281,14 @@ def test_it_ends_with_the_process_that_asked(make_clip: Clip, how: signal.Signal
     command = [sys.executable, "-c", script, str(make_clip())]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    assert parent.stdout.readline() == "ready\n"
-    children = children_of(parent.pid)
+    try:
+        assert parent.stdout.readline() == "ready\n"
+        children = children_of(parent.pid)
+    finally:
+        parent.send_signal(how)
+        parent.wait()
+        parent.stdout.close()
     assert len(children) == 2
-    parent.send_signal(how)
-    parent.wait()
-    parent.stdout.close()
     until = time.monotonic() + 20
     while any(is_running(pid) for pid in children):
         assert time.monotonic() < until
@@ -315,3 +335,41 @@ def test_files_of_the_working_folder_are_no_modules(
     for name in ("numpy.py", "json.py", "megactor_core.py"):
         (tmp_path / name).write_text("raise SystemExit('taken over')")
     assert len(apart.read_sound(speech).samples) == 8000
+
+
+def test_with_standard_error_closed_what_libraries_print_is_no_answer(speech: Path) -> None:
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom megactor_core.media import apart\n"
+        "apart.read_sound(Path(sys.argv[1]))\n"
+        "pid = apart._idle[0]._process.pid\n"
+        "print(*(os.readlink(f'/proc/{pid}/fd/{number}') for number in (1, 2)))\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" "$@" 2>&-', sys.executable, "-c", script, str(speech)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "/dev/null /dev/null\n"
+
+
+def test_a_bug_is_told_with_where_it_is(speech: Path, started: list) -> None:
+    """What MEGACTOR_DEBUG shows."""
+    with pytest.raises(RuntimeError, match=r"reading '.*speech.wav': ValueError") as caught:
+        next(
+            apart._ask(
+                speech, MediaLimits(), read="video", video_fps="x", begin_seconds=0, length_seconds=None
+            )
+        )
+    assert "decoder.py" in caught.value.__notes__[0]
+    assert len(apart.read_sound(speech).samples) == 8000
+
+
+def test_one_that_cannot_start_is_no_fault_of_the_file(
+    speech: Path, started: list, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(apart.sys, "path", [])
+    monkeypatch.setattr(apart.sys, "executable", "/bin/false")
+    with pytest.raises(MegActorError, match=r"could not start \(exit code 1\)") as caught:
+        apart.read_sound(speech)
+    assert not isinstance(caught.value, MediaError)
