@@ -10,7 +10,7 @@ from megactor_core.training.held_out import AnimatedClip, HeldOut
 from megactor_core.training.held_out_grid import FOLDER, mean_psnr_db, write_grid
 from megactor_core.training.loop import Loop
 from megactor_core.training.run import Run, replace_final
-from megactor_core.training.run_checkpoint import RunState, save_state, start_folder
+from megactor_core.training.run_checkpoint import RunState, keep_newest, save_state, start_folder
 from megactor_core.training.start import read_model
 from megactor_core.training.throughput import in_words
 from megactor_core.training.track import open_tracker
@@ -73,6 +73,7 @@ class Keeper:
         else:
             model = self._loop.averaged_model()
         replace_final(self._run, model, card=_card(self._run))
+        keep_newest(self._run.folder, self._run.config.keep)
         listener.note(f"Wrote '{self._run.final}'.")
 
     def close(self) -> None:

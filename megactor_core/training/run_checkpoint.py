@@ -86,9 +86,14 @@ def save_state(run: Path, state: RunState, *, keep: int) -> Path:
             save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / name)
         write_json(temporary / STATE, asdict(state.progress))
         write_json(temporary / MANIFEST, {name: _fingerprint(temporary / name) for name in sorted(_FILES)})
-    for old in step_folders(run)[:-keep]:
-        _remove(old)
+    keep_newest(run, keep)
     return folder
+
+
+def keep_newest(run: Path, count: int) -> None:
+    """Remove the older checkpoints, of which a kill may have left some."""
+    for old in step_folders(run)[:-count]:
+        _remove(old)
 
 
 def _remove(folder: Path) -> None:

@@ -252,3 +252,14 @@ def _harm(path: Path, how: str) -> None:
             path.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
         case "missing":
             path.unlink()
+
+
+def test_a_checkpoint_that_a_kill_left_goes_at_the_end(done, fake_source) -> None:
+    """Killed with its last step saved and what that one replaces not yet removed."""
+    wanted = step_folders(done.folder)
+    shutil.copytree(wanted[-1], wanted[-1].with_name("step-00000001"))
+    shutil.rmtree(done.folder / "final")
+    config = done.updated(keep=len(wanted), resume=True)
+    train(config, source=fake_source())
+    assert step_folders(done.folder) == wanted
+    assert (done.folder / "final").is_dir()
