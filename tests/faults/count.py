@@ -1,7 +1,7 @@
 """Disks that fail under every command that writes, and what became of its files, as a table.
 
 python tests/faults/count.py            eight calls of each command with each fault
-python tests/faults/count.py 0          every call: hours
+python tests/faults/count.py 0          every call with every fault: 15 hours of a core
 python tests/faults/count.py 0 killed   every call with that fault alone
 """
 

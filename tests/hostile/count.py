@@ -1,6 +1,6 @@
 """Spoilt files given to every parser, and what became of them, as a table.
 
-python tests/hostile/count.py            all of them: about two minutes
+python tests/hostile/count.py            all of them: a minute
 python tests/hostile/count.py 20         each twentieth
 """
 
