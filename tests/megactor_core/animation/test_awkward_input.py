@@ -26,6 +26,8 @@ from megactor_core.media.image import write_image
 from megactor_core.media.video import probe_video, read_video
 from megactor_core.media.video_writer import VideoWriter
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -282,7 +284,6 @@ def test_float16_on_a_cpu_and_devices_that_are_not_there(attempt: Attempt, media
     assert attempt(audio=speech, extra=("--dtype", "bfloat16", "--device", "cpu")).code == 0
 
 
-@pytest.mark.slow
 def test_file_names_that_are_no_utf8(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> None:
     """Old archives name files in Latin-1; JSON has an escape for such bytes."""
     portrait = tmp_path / os.fsdecode(b"caf\xe9.png")

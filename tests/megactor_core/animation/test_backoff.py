@@ -27,6 +27,8 @@ from megactor_core.models.dit import Denoiser
 from megactor_core.models.driven_encoder import DrivenEncoder
 from megactor_core.models.reference import ReferenceTransformer
 
+pytestmark = pytest.mark.slow  # whole runs
+
 CPU = torch.device("cpu")
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),

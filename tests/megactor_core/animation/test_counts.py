@@ -25,6 +25,8 @@ from megactor_core.models.flops import count_clip, count_denoiser, count_referen
 from megactor_core.models.layers import Attention
 from megactor_core.models.reference import ReferenceTransformer
 
+pytestmark = pytest.mark.slow  # whole runs
+
 SPEECH_SECONDS, SPEECH_FRAMES, DRIVING_FRAMES = 1.2, 30, 20
 READERS = 2  # the last two of nano's four blocks read the reference
 PX = 64

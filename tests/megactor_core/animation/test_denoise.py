@@ -16,6 +16,8 @@ from megactor_core.animation.store import FrameFile
 from megactor_core.config.animate import AnimateConfig
 from megactor_core.models.dit import Denoiser
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture
 def config(media: Path, speaking_checkpoint: Path, tmp_path: Path) -> AnimateConfig:
@@ -64,7 +66,6 @@ def test_offload_changes_no_number(latents_of: Any, config: AnimateConfig, offlo
     np.testing.assert_array_equal(latents_of(config.updated(offload=offload)), latents_of(config))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_compiled_blocks_agree_through_the_whole_run(
     latents_of: Any, config: AnimateConfig, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,8 @@ from megactor_core.engine.stage import Rejected, WorkerContext
 from megactor_core.errors import ConfigError, Interrupted, MediaError, MegActorError, OutputError
 from megactor_core.files import sole_owner
 
+pytestmark = pytest.mark.slow  # whole runs
+
 HERE, IN_ONE = JobsConfig(workers=0), JobsConfig(workers=1)
 Run = Callable[..., list[JobResult]]
 
@@ -369,7 +371,6 @@ def test_a_file_name_of_any_bytes_will_do(run: Run, job: Callable[..., AnimateCo
     assert outputs(run(configs)) == outputs(run(configs)) == [f"{name}.mp4"]
 
 
-@pytest.mark.slow
 def test_workers_sign_with_this_users_key(
     run: Run, job: Callable[..., AnimateConfig], tmp_path: Path
 ) -> None:
@@ -381,7 +382,6 @@ def test_workers_sign_with_this_users_key(
 # ---------------------------------------------------------------- workers that die
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("faults")
 def test_a_worker_that_dies_costs_only_the_job_that_it_died_of(
     run: Run, job: Callable[..., AnimateConfig], tmp_path: Path
@@ -398,7 +398,6 @@ def test_a_worker_that_dies_costs_only_the_job_that_it_died_of(
     assert left == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_run_that_is_killed_goes_on(
     run: Run, job: Callable[..., AnimateConfig], animated: list[str], tmp_path: Path, workers: str

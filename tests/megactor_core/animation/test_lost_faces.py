@@ -22,6 +22,8 @@ from megactor_core.errors import FaceError, WeightsError
 from megactor_core.media.image import write_image
 from megactor_core.media.video_writer import VideoWriter
 
+pytestmark = pytest.mark.slow  # whole runs
+
 FRAMES = 14
 GAP = range(5, 9)
 

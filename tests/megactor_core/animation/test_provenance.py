@@ -26,6 +26,8 @@ from megactor_core.files import sha256_of
 from megactor_core.media.video import read_video
 from megactor_core.provenance.certificates import make_key_pair
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Run = Callable[..., AnimateReport]
 LIMITS = MediaLimits()
 

@@ -21,6 +21,8 @@ from megactor_core.files import read_json, sha256_of, write_json
 from megactor_core.models.checkpoint import MANIFEST, SIGMA
 from megactor_core.models.dit import Denoiser
 
+pytestmark = pytest.mark.slow  # whole runs
+
 STEPS = 5
 
 KILLED = """
@@ -63,7 +65,6 @@ def output(config: AnimateConfig) -> Path:
     return config.output
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("frames_done", [4, 71, 149])
 def test_killed_and_resumed_is_bit_identical(config: AnimateConfig, tmp_path: Path, frames_done: int) -> None:
     """Killed inside the first, a middle and the last step."""

@@ -16,6 +16,8 @@ from megactor_core.curation.dry_run import dry_run
 from megactor_core.curation.status import read_status
 from megactor_core.errors import ConfigError, UsageError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ConfigFor = Callable[..., CurateConfig]
 Manifest = Callable[[Path], dict[str, dict[str, Any]]]
 PROBE = ("measure.gates=[probe]",)

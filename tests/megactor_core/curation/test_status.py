@@ -19,6 +19,8 @@ from megactor_core.curation.summary import CurateReport
 from megactor_core.engine.journal import Journal
 from megactor_core.errors import Interrupted, OutputError, UsageError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ConfigFor = Callable[..., CurateConfig]
 CHEAP = ("measure.gates=[probe,sound,light_faces]", "batch_seconds=0.001")
 

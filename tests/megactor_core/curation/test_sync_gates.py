@@ -19,6 +19,8 @@ from megactor_core.media.video import read_video
 from megactor_core.metrics.sync_crop import crop_face, crop_squares
 from megactor_core.metrics.syncnet import clip_features, sync_scores
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ConfigFor = Callable[..., CurateConfig]
 Manifest = Callable[[Path], dict[str, dict[str, Any]]]
 GATES = "measure.gates=[probe,sound,av_sync,sync_screen,sync]"

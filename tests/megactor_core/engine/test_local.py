@@ -19,6 +19,8 @@ from megactor_core.engine.local import worker_count
 from megactor_core.engine.stage import Needs, Row
 from megactor_core.errors import MegActorError, OutputError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TWO = EngineConfig(workers=2)
 MakeRows = Callable[..., list[Row]]
 Comparable = Callable[[Journal], list[Row]]
@@ -76,7 +78,6 @@ def test_workers_give_what_this_process_gives(
     assert os.getpid() not in {row["add_pid"] for row in local.results() if "sum" in row}
 
 
-@pytest.mark.slow
 def test_every_fault_stays_on_its_own_row(
     journal: Journal, stages: ModuleType, make_rows: MakeRows, tmp_path: Path
 ) -> None:
@@ -156,7 +157,6 @@ def test_without_devices_everything_runs_on_the_cpu(
     assert {row["device"] for row in journal.results()} == {"cpu"}
 
 
-@pytest.mark.slow
 def test_a_fault_on_a_device_stays_on_its_row(
     journal: Journal, stages: ModuleType, make_rows: MakeRows, tmp_path: Path
 ) -> None:
@@ -184,7 +184,6 @@ def test_a_stage_that_cannot_start_ends_the_job(
     assert list(journal.marks.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_stage_that_dies_at_its_start_ends_the_job(
     journal: Journal, stages: ModuleType, make_rows: MakeRows
 ) -> None:
@@ -216,7 +215,6 @@ def test_an_idle_worker_that_is_killed_is_replaced(
     assert pids[0] != pids[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, comparable: Comparable, workers: int) -> None:
     folder, clean = tmp_path / "killed", tmp_path / "clean"
@@ -236,7 +234,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, comparable: Comparabl
     assert comparable(Journal(folder / "journal")) == comparable(Journal(clean / "journal"))
 
 
-@pytest.mark.slow
 def test_workers_die_with_the_run(tmp_path: Path) -> None:
     run = start_run(tmp_path)
     wait_until(lambda: len(tries(tmp_path / "tries")) > 4)
@@ -247,7 +244,6 @@ def test_workers_die_with_the_run(tmp_path: Path) -> None:
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-@pytest.mark.slow
 def test_two_runs_never_share_a_journal(tmp_path: Path, stages: ModuleType) -> None:
     run = start_run(tmp_path)
     try:
@@ -259,7 +255,6 @@ def test_two_runs_never_share_a_journal(tmp_path: Path, stages: ModuleType) -> N
         run.wait()
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_workers_and_keeps_finished_rows(
     journal: Journal, stages: ModuleType, make_rows: MakeRows
 ) -> None:

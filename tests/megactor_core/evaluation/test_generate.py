@@ -27,6 +27,8 @@ from megactor_core.models.checkpoint import CheckpointInfo, save_checkpoint
 from megactor_core.models.sigma import Sigma
 from megactor_core.preprocessing.preprocess import preprocess
 
+pytestmark = pytest.mark.slow  # whole runs
+
 MakeClip = Callable[..., Path]
 SIZE_PX = 64
 

@@ -19,6 +19,8 @@ from megactor_core.evaluation.result import METRICS, EvaluateResult, read_result
 from megactor_core.evaluation.run import evaluate
 from megactor_core.media import video
 
+pytestmark = pytest.mark.slow  # whole runs
+
 MakeClip = Callable[..., Path]
 ConfigFor = Callable[..., EvaluateConfig]
 NETWORK_METRICS = ["lpips", "fid", "fvd", "sync"]
@@ -97,9 +99,7 @@ def test_what_cannot_be_taken_is_said_with_reason_and_fix(done: EvaluateResult) 
     assert sum(one.pairs["skipped"]["niqe"].values()) == 2
 
 
-@pytest.mark.parametrize(
-    ("workers", "batch_size"), [(0, 1), (0, 7), pytest.param(2, 64, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (0, 7), (2, 64)])
 def test_no_bit_depends_on_batches_and_workers(
     quick: EvaluateConfig, done: EvaluateResult, workers: int, batch_size: int
 ) -> None:

@@ -226,6 +226,7 @@ def test_a_long_film_is_not_a_hang(make_clip: Clip, monkeypatch: pytest.MonkeyPa
     assert len(calls) >= 30
 
 
+@pytest.mark.slow
 def test_a_listener_may_take_its_time(
     large_clip: Path, started: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:

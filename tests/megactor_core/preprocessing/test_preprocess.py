@@ -23,6 +23,8 @@ from megactor_core.preprocessing.estimate import estimate
 from megactor_core.preprocessing.output import require_own_output
 from megactor_core.preprocessing.preprocess import preprocess
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ConfigFor = Callable[..., PreprocessConfig]
 MakeClip = Callable[..., Path]
 
@@ -265,7 +267,6 @@ def test_samples_keep_the_manifests_split(tmp_path: Path, make_clip: MakeClip, c
     assert Sample.open(tmp_path / "out" / "samples" / "c").facts.split == given
 
 
-@pytest.mark.slow
 def test_two_workers_give_what_none_gives(wild_run: SimpleNamespace, tmp_path: Path) -> None:
     config = wild_run.config.updated(output=tmp_path / "out", workers=2)
     preprocess(config)
@@ -286,7 +287,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_goes_on(wild_run: SimpleNamespace, tmp_path: Path, workers: int) -> None:
     """Killed when the first sample is there, and again in the middle of a later one."""

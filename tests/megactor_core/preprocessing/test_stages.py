@@ -19,6 +19,8 @@ from megactor_core.preprocessing import cut, track
 from megactor_core.preprocessing.preprocess import preprocess
 from megactor_core.preprocessing.sources import find_source
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ConfigFor = Callable[..., PreprocessConfig]
 MakeClip = Callable[..., Path]
 LARGE_PX = 192
@@ -151,7 +153,6 @@ def test_each_clip_is_decoded_twice_and_its_sound_once(
     assert sorted(decoded) == ["picture", "picture", "sound"]
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(make_clip, tmp_path, config_for, man) -> None:
     """Frames are 83 kB here: holding 60 more of them would take 5 MB more."""
     import tracemalloc
@@ -304,7 +305,6 @@ def test_a_driver_that_the_manifest_names_must_be_there(one, make_clip, tmp_path
     assert "none.mp4" in row.reason
 
 
-@pytest.mark.slow
 def test_4k_is_scaled_down(one, tmp_path, make_clip, man) -> None:
     import cv2
 

@@ -30,6 +30,8 @@ from megactor_core.synthetic.plan import plan_clip
 from megactor_core.synthetic.state import TRACKS
 from megactor_core.synthetic.truth import read_truth
 
+pytestmark = pytest.mark.slow  # whole runs
+
 SMALL: dict[str, Any] = {"clips": 3, "seconds": 0.4, "size": 64, "identities": 2, "workers": 0}
 FULL = {**SMALL, "clips": 4, "twins": True, "faults": {"enabled": True, "share": 1.0}}
 
@@ -359,7 +361,6 @@ def test_easy_settings_are_easy(plain: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(easy.performance.track("smile"), hard.performance.track("smile"))
 
 
-@pytest.mark.slow
 def test_kill_dash_nine_loses_nothing(tmp_path: Path) -> None:
     """A run killed twice, at any moment, ends with the bytes of one that was not."""
     settings = json.dumps({**FULL, "clips": 12, "seconds": 0.6, "workers": 2})

@@ -11,6 +11,8 @@ from megactor_core.errors import ConfigError, OutputError, UsageError, WeightsEr
 from megactor_core.training.run_checkpoint import newest_valid, step_folders
 from megactor_core.training.train import train
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {
