@@ -37,8 +37,11 @@ audit: setup
 	$(VENV)/audit/bin/pip install --quiet pip-audit
 	$(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python3*/site-packages
 
-# The tables of docs/reliability.md: a quarter of an hour, and hours with MOST=0, which takes every call.
+# The tables of docs/reliability.md: calls of each command that get each fault, and that get SIGKILL; 0 is every call.
+# About three hours, nearly all of it for KILLS=0.
 MOST ?= 4
+KILLS ?= 0
 reliability: setup
 	$(BIN)/python tests/hostile/count.py
 	$(BIN)/python tests/faults/count.py $(MOST)
+	$(BIN)/python tests/faults/count.py $(KILLS) killed

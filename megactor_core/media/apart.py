@@ -40,7 +40,7 @@ _idle: list["_Decoder"] = []
 
 
 def start_ahead() -> None:
-    """Start the process now, for a request that will come: it takes a third of a second."""
+    """Start the process now, for a request that will come: it takes about half a second."""
     _idle.append(_free_decoder())
 
 
